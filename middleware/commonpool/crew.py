@@ -1,0 +1,113 @@
+"""The workers: which sleep, which are on their way to the queue, and how a new one is started."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from itertools import count
+
+from commonpool.task import Task
+
+log = logging.getLogger("commonpool")
+
+
+class Worker:
+    """A thread of the pool.
+
+    Attributes:
+        name: of its thread.
+        gate: the lock on which it sleeps.
+        thread: its thread; `None` until it was started.
+        task: what it runs, or has been promised.
+        summoned: whether it is on its way to the queue.
+    """
+
+    __slots__ = ("gate", "name", "summoned", "task", "thread")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.thread: threading.Thread | None = None
+        self.task: Task | None = None
+        self.summoned = False
+
+
+class Crew:
+    """All workers of a pool, of which the last to fall asleep is the first to be woken.
+
+    Guarantees:
+        There are never more than `most`.
+        A thread is started only when no worker sleeps.
+        At most one worker is on its way to the queue: it calls the next one when it is there, so
+        that one wake-up serves many tasks, and a burst does not wake everyone at once.
+
+    The pool holds its lock around every call but `rouse`.
+
+    Args:
+        most: how many workers there may be.
+        work: what a worker's thread runs.
+    """
+
+    def __init__(self, most: int, work: Callable[[Worker], None]) -> None:
+        self.most = most
+        self.members: dict[Worker, None] = {}
+        self.idle: list[Worker] = []
+        self._work = work
+        self._on_their_way = 0
+        self._names = count(1)
+        self._warned = False
+
+    def free(self) -> Worker | None:
+        """Choose a worker that does nothing: one that sleeps, or else a new one."""
+        if self.idle:
+            return self.idle.pop()
+        if len(self.members) < self.most:
+            worker = Worker(f"commonpool-{next(self._names)}")
+            self.members[worker] = None
+            return worker
+        return None
+
+    def summon(self) -> Worker | None:
+        """Choose a worker for the queue, unless one is on its way there."""
+        if self._on_their_way:
+            return None
+        worker = self.free()
+        if worker is not None:
+            worker.summoned = True
+            self._on_their_way += 1
+        return worker
+
+    def arrived(self, worker: Worker) -> None:
+        """A worker is at the queue: the next one may be summoned."""
+        if worker.summoned:
+            worker.summoned = False
+            self._on_their_way -= 1
+
+    def rest(self, worker: Worker) -> None:
+        """A worker found nothing to do, and will sleep."""
+        self.idle.append(worker)
+
+    def leave(self, worker: Worker) -> None:
+        """A worker ends, or could not be started."""
+        self.arrived(worker)
+        del self.members[worker]
+
+    def rouse(self, worker: Worker) -> bool:
+        """Wake a chosen worker, or start its thread; whether that was possible."""
+        if worker.thread is not None:
+            worker.gate.release()
+            return True
+        thread = threading.Thread(
+            target=self._work, args=(worker,), name=worker.name, daemon=True
+        )
+        worker.thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more to be had (ulimit, cgroup), or the exit has begun
+            if not self._warned:
+                self._warned = True
+                log.warning("cannot start a worker (%s): callers run their tasks themselves", error)
+            return False
+        return True

@@ -1,0 +1,496 @@
+"""What the pool decides under its lock: who runs which task. Nothing here acts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from commonpool.config import PoolConfig
+from commonpool.crew import Crew, Worker
+from commonpool.errors import CommonPoolError
+from commonpool.fair_queue import FairQueue
+from commonpool.stats import PoolStats
+from commonpool.task import (
+    ABANDONED,
+    CANCELLED,
+    RUNNING,
+    SETTLED,
+    UNSTARTED,
+    FanOut,
+    Owner,
+    Task,
+    running,
+)
+
+Latch = threading.Lock
+
+
+class Route(Enum):
+    """Where a newly submitted task goes."""
+
+    TO_WORKER = "a worker of its own"
+    TO_QUEUE = "the queue"
+    TO_CALLER = "the thread that submits it"
+    REJECTED = "nowhere: there is no room"
+    CANCELLED = "nowhere: its group has ended"
+
+
+class Dispatch:
+    """The queue, the workers and the counts, behind one lock.
+
+    Guarantees:
+        Every method takes the lock once, decides, and returns what is to be done outside of it.
+        While it is held, nothing blocks, no code of a user runs, and no thread is woken.
+        A task is claimed once, and settled once.
+
+    Args:
+        config: the sizes.
+        work: what a worker's thread runs.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, config: PoolConfig, work: Callable[[Worker], None], clock: Callable[[], float]
+    ) -> None:
+        self.closing = False
+        self._guard = threading.Lock()
+        self._clock = clock
+        self._rejecting = config.overflow == "reject"
+        self._queue = FairQueue(
+            capacity=config.waiting_places,
+            share=config.max_workers_per_request or config.max_workers,
+        )
+        self._crew = Crew(config.max_workers, work)
+        self._drained: Latch | None = None
+        self._abandoned = 0
+        self._run_by_workers = 0
+        self._run_by_callers = 0
+        self._rejected = 0
+        self._cancelled = 0
+        self._failed = 0
+
+    # Admission
+
+    def route(self, task: Task) -> tuple[Route, Worker | None]:
+        """Where a new task goes, and which worker to rouse for it."""
+        fan_out = task.fan_out
+        owner = fan_out.owner
+        in_task = running.task is not None
+        with self._guard:
+            if fan_out.failure is not None or fan_out.ending is not None:
+                task.state = CANCELLED
+                self._cancelled += 1
+                return Route.CANCELLED, None
+            if self.closing or owner.ended or self._abandoned >= self._crew.most:
+                return self._to_caller(task), None
+            if in_task or fan_out.patient:
+                worker = self._promise(task)
+                if worker is not None:
+                    return Route.TO_WORKER, worker
+                if in_task:
+                    return self._to_caller(task), None
+            fan_out.unstarted.append(task)
+            self._queue.enter(fan_out)
+            if fan_out.places or (fan_out.has_caller and (owner.queued or not self._rejecting)):
+                owner.fan_outs[fan_out] = None
+                return Route.TO_QUEUE, self._summon()
+            self._queue.claim(task)
+            if self._rejecting:
+                self._rejected += 1
+                return Route.REJECTED, None
+            return self._to_caller(task), None
+
+    def admit(self, fan_out: FanOut) -> tuple[Task | None, int, list[Worker]]:
+        """Queue a fan-out's unstarted tasks, or as many as there is room for.
+
+        Returns:
+            The task that is the caller's own, how many were refused, which workers to rouse.
+        """
+        owner = fan_out.owner
+        mine: Task | None = None
+        roused: list[Worker] = []
+        with self._guard:
+            if not fan_out.patient:
+                mine = fan_out.unstarted.popleft()
+                self._to_caller(mine)
+            if not fan_out.unstarted or self.closing or owner.ended:
+                return mine, 0, roused
+            owner.fan_outs[fan_out] = None
+            while fan_out.patient and fan_out.unstarted:
+                worker = self._promise(fan_out.unstarted[0])
+                if worker is None:
+                    break
+                fan_out.unstarted.popleft()
+                roused.append(worker)
+            self._queue.enter(fan_out)
+            if self._rejecting and not (fan_out.places or fan_out.at_workers or owner.queued):
+                refused = len(self._queue.withdraw(fan_out))
+                self._rejected += refused
+                del owner.fan_outs[fan_out]
+                return None, refused, roused
+            worker = self._summon()
+            if worker is not None:
+                roused.append(worker)
+            return mine, 0, roused
+
+    def _to_caller(self, task: Task) -> Route:
+        task.state = RUNNING
+        self._run_by_callers += 1
+        return Route.TO_CALLER
+
+    def _promise(self, task: Task) -> Worker | None:
+        """Give a task a worker to itself, if one is free and its owner may have it."""
+        fan_out = task.fan_out
+        if self.closing or not self._queue.may_start(fan_out.owner):
+            return None
+        worker = self._crew.free()
+        if worker is not None:
+            worker.task = task
+            task.worker = worker
+            fan_out.at_workers += 1
+            fan_out.owner.fan_outs[fan_out] = None
+            self._queue.start(task)
+        return worker
+
+    def _unpromise(self, task: Task, worker: Worker) -> None:
+        worker.task = task.worker = None
+        task.fan_out.at_workers -= 1
+        self._queue.finish(task)
+
+    def _summon(self) -> Worker | None:
+        return self._crew.summon() if self._queue.ready else None
+
+    def not_started(self, worker: Worker) -> None:
+        """A worker's thread could not be started: what it was promised is unstarted as before."""
+        with self._guard:
+            self._crew.leave(worker)
+            task = worker.task
+            if task is not None:
+                self._unpromise(task, worker)
+                task.fan_out.unstarted.appendleft(task)
+                self._queue.enter(task.fan_out)
+
+    def take_back(self, task: Task) -> bool:
+        """Claim a task for its caller after all, unless a living worker will come to it."""
+        with self._guard:
+            live = len(self._crew.members) > self._abandoned
+            if task.state is not UNSTARTED or (live and running.task is None):
+                return False
+            self._claim(task)
+            return True
+
+    # Claims of callers
+
+    def next_or_latch(self, fan_out: FanOut) -> tuple[Task | None, Latch | None]:
+        """The caller's next task; or a latch to sleep on; or neither, when all is settled."""
+        with self._guard:
+            task = self._queue.claim_next(fan_out)
+            if task is not None:
+                self._to_caller(task)
+                return task, None
+            if fan_out.at_workers:
+                latch = Latch()
+                latch.acquire()
+                fan_out.sleepers.append(latch)
+                return None, latch
+            self._forget_if_done(fan_out)
+            return None, None
+
+    def claim(self, task: Task) -> bool:
+        """Claim an unstarted task for this thread; whether that was possible."""
+        with self._guard:
+            if task.state is not UNSTARTED:
+                return False
+            self._claim(task)
+            return True
+
+    def claim_or_promise(self, task: Task) -> tuple[bool, Worker | None]:
+        """Have a free worker start an unstarted task, or else claim it for this thread.
+
+        Returns:
+            Whether it was claimed, and which worker to rouse.
+        """
+        with self._guard:
+            if task.state is not UNSTARTED or task.worker is not None:
+                return False, None
+            worker = self._promise(task)
+            if worker is None:
+                self._claim(task)
+            else:
+                self._queue.claim(task)
+            return worker is None, worker
+
+    def _claim(self, task: Task) -> None:
+        self._take_out(task)
+        self._to_caller(task)
+        self._forget_if_done(task.fan_out)
+
+    def _take_out(self, task: Task) -> None:
+        """Take an unstarted task from the queue, or from the worker that it was promised."""
+        if task.worker is not None:
+            self._unpromise(task, task.worker)
+        else:
+            self._queue.claim(task)
+
+    def _forget_if_done(self, fan_out: FanOut) -> None:
+        if not fan_out.at_workers and not fan_out.unstarted:
+            fan_out.owner.fan_outs.pop(fan_out, None)
+
+    def failed_here(self, task: Task) -> list[Task]:
+        """A task that its caller ran has failed: which of its siblings that cancels."""
+        with self._guard:
+            return self._count_failure(task)
+
+    # Turns of workers
+
+    def turn(
+        self, worker: Worker, done: Task | None
+    ) -> tuple[Task | None, bool, Worker | None, list[Task], list[Latch]]:
+        """A worker is done with a task, if any, and asks for the next.
+
+        Returns:
+            The next task; whether the worker stays; which worker to rouse; which tasks the one
+            that is done has cancelled; which latches to release.
+        """
+        cancelled: list[Task] = []
+        latches: list[Latch] = []
+        with self._guard:
+            if done is not None:
+                self._leave(worker, done, cancelled, latches)
+            self._crew.arrived(worker)
+            task = worker.task or self._take_for(worker)
+            if task is not None:
+                task.state = RUNNING
+                task.started_at = self._clock()
+                self._run_by_workers += 1
+            elif self.closing:
+                self._crew.leave(worker)
+            else:
+                self._crew.rest(worker)
+            staying = task is not None or not self.closing
+            return task, staying, self._summon(), cancelled, latches
+
+    def _take_for(self, worker: Worker) -> Task | None:
+        task = self._queue.take()
+        if task is not None:
+            worker.task = task
+            task.worker = worker
+            task.fan_out.at_workers += 1
+        return task
+
+    def _leave(
+        self, worker: Worker, task: Task, cancelled: list[Task], latches: list[Latch]
+    ) -> None:
+        fan_out = task.fan_out
+        worker.task = None
+        self._queue.finish(task)
+        if task.state is ABANDONED:
+            self._abandoned -= 1
+        else:
+            task.state = SETTLED
+            fan_out.at_workers -= 1
+            if task.error is not None:
+                cancelled += self._count_failure(task)
+            latches += self._sleepers(fan_out)
+            self._forget_if_done(fan_out)
+        if self._drained is not None and not self._unfinished():
+            latches.append(self._drained)
+            self._drained = None
+
+    def settle(self, task: Task) -> bool:
+        """Whether what a worker has brought is still wanted; from now on it is not abandoned."""
+        with self._guard:
+            if task.state is ABANDONED:
+                return False
+            task.state = SETTLED
+            return True
+
+    def _count_failure(self, task: Task) -> list[Task]:
+        self._failed += 1
+        fan_out = task.fan_out
+        if not fan_out.stops_on_failure or fan_out.failure is not None or fan_out.ending:
+            return []
+        fan_out.failure = task
+        return self._cancel_unstarted(fan_out)
+
+    @staticmethod
+    def _sleepers(fan_out: FanOut) -> list[Latch]:
+        """Whom to wake, now that tasks of a fan-out have left their workers."""
+        if fan_out.at_workers:
+            return []
+        sleepers, fan_out.sleepers = fan_out.sleepers, []
+        return sleepers
+
+    # Ending
+
+    def cancel(self, task: Task) -> tuple[bool, list[Latch]]:
+        """Take an unstarted task back: whether that was possible, and which latches to release."""
+        with self._guard:
+            if task.state is not UNSTARTED:
+                return False, []
+            self._take_out(task)
+            task.state = CANCELLED
+            self._cancelled += 1
+            self._forget_if_done(task.fan_out)
+            return True, self._sleepers(task.fan_out)
+
+    def end(
+        self, fan_outs: Iterable[FanOut], kind: type[CommonPoolError], message: str
+    ) -> tuple[list[Task], list[Task], list[Latch]]:
+        """Cancel what is unstarted, abandon what is started.
+
+        Returns:
+            The tasks cancelled, the tasks abandoned, the latches to release.
+        """
+        cancelled: list[Task] = []
+        abandoned: list[Task] = []
+        latches: list[Latch] = []
+        with self._guard:
+            for fan_out in list(fan_outs):
+                if fan_out.ending is not None:
+                    continue
+                unstarted = self._cancel_unstarted(fan_out)
+                started = self._abandon(fan_out)
+                if not (unstarted or started):  # all that is left, its caller is running itself
+                    continue
+                fan_out.ending = kind(
+                    f"{message} {len(started)} of its tasks were running and are abandoned, "
+                    f"{len(unstarted)} had not started and are cancelled."
+                )
+                cancelled += unstarted
+                abandoned += started
+                latches += self._sleepers(fan_out)
+                self._forget_if_done(fan_out)
+        return cancelled, abandoned, latches
+
+    def end_owner(self, owner: Owner) -> list[FanOut]:
+        """Admit nothing more of an owner; which of its fan-outs are to be ended."""
+        with self._guard:
+            owner.ended = True
+            return list(owner.fan_outs)
+
+    def fan_outs_of(self, owner: Owner) -> list[FanOut]:
+        """The fan-outs of an owner that are not done."""
+        with self._guard:
+            return list(owner.fan_outs)
+
+    def withdraw(self, fan_out: FanOut) -> tuple[list[Task], list[Latch]]:
+        """Take a fan-out's unstarted tasks back: which they are, and which latches to release."""
+        with self._guard:
+            tasks = self._cancel_unstarted(fan_out)
+            self._forget_if_done(fan_out)
+            return tasks, self._sleepers(fan_out)
+
+    def _cancel_unstarted(self, fan_out: FanOut) -> list[Task]:
+        """Take back all that nobody has started, promised or not."""
+        tasks = self._queue.withdraw(fan_out)
+        for task in list(fan_out.owner.at_workers) if fan_out.at_workers else ():
+            if task.fan_out is fan_out and task.state is UNSTARTED and task.worker is not None:
+                self._unpromise(task, task.worker)
+                tasks.append(task)
+        for task in tasks:
+            task.state = CANCELLED
+        self._cancelled += len(tasks)
+        return tasks
+
+    def _abandon(self, fan_out: FanOut) -> list[Task]:
+        """Give up what workers are running; they keep at it, and their results are dropped."""
+        tasks = [
+            task
+            for task in fan_out.owner.at_workers
+            if task.fan_out is fan_out and task.state is RUNNING
+        ]
+        for task in tasks:
+            task.state = ABANDONED
+        fan_out.at_workers -= len(tasks)
+        self._abandoned += len(tasks)
+        return tasks
+
+    def begin_closing(self, lasting: Owner) -> list[FanOut] | None:
+        """Admit nothing more.
+
+        Args:
+            lasting: the owner whose unstarted tasks stay in the queue.
+
+        Returns:
+            The fan-outs to end, since no caller waits for them; `None` if closing has begun before.
+        """
+        with self._guard:
+            if self.closing:
+                return None
+            self.closing = True
+            orphans = []
+            for fan_out in self._queue.fan_outs():
+                if fan_out.owner is lasting:
+                    continue
+                if fan_out.has_caller:
+                    self._queue.leave(fan_out)
+                else:
+                    orphans.append(fan_out)
+            return orphans
+
+    def dismiss(self) -> tuple[list[Worker], list[Worker], Latch | None]:
+        """End the workers that sleep.
+
+        Returns:
+            All workers, those to rouse, and a latch that is released once all is done.
+        """
+        with self._guard:
+            crew = list(self._crew.members)
+            idle = self._crew.idle
+            self._crew.idle = []
+            if self._unfinished():
+                self._drained = Latch()
+                self._drained.acquire()
+            return crew, idle, self._drained
+
+    def _unfinished(self) -> bool:
+        """Whether there is anything that closing waits for."""
+        return bool(self._queue.queued) or any(
+            task.state is not ABANDONED for task in self._tasks_of_others()
+        )
+
+    def _tasks_of_others(self) -> list[Task]:
+        """What workers other than this thread run, or have been promised."""
+        this_thread = threading.current_thread()
+        return [
+            worker.task
+            for worker in self._crew.members
+            if worker.task is not None and worker.thread is not this_thread
+        ]
+
+    def remaining(self) -> tuple[list[Task], int]:
+        """What workers other than this thread run, and how many tasks are queued."""
+        with self._guard:
+            return self._tasks_of_others(), self._queue.queued
+
+    # Acting on a worker, and telling
+
+    def rouse(self, worker: Worker) -> bool:
+        """Wake a worker or start it (no lock is held); whether that was possible."""
+        if self._crew.rouse(worker):
+            return True
+        self.not_started(worker)
+        return False
+
+    def stats(self) -> PoolStats:
+        """The numbers at this moment."""
+        with self._guard:
+            crew, queue = self._crew, self._queue
+            return PoolStats(
+                max_workers=crew.most,
+                workers=len(crew.members),
+                busy=len(crew.members) - len(crew.idle),
+                idle=len(crew.idle),
+                abandoned=self._abandoned,
+                max_queue=queue.capacity,
+                queued=queue.queued,
+                owners_waiting=queue.owners_waiting,
+                run_by_workers=self._run_by_workers,
+                run_by_callers=self._run_by_callers,
+                rejected=self._rejected,
+                cancelled=self._cancelled,
+                failed=self._failed,
+                closed=self.closing,
+            )

@@ -1,0 +1,188 @@
+"""Whose task runs next: owners in turn, a share for each. No thread, no lock."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from commonpool.task import FanOut, Owner, Task
+
+
+class FairQueue:
+    """The waiting tasks of all owners, in a bounded number of places.
+
+    Guarantees:
+        At most `capacity` tasks hold a waiting place.
+        Owners take turns: each `take` serves the owner that has waited longest since its last.
+        No owner has more than `share` tasks at workers.
+        Within an owner, tasks are taken in the order in which they came.
+        A newcomer to a full queue takes places of the owner that has most, down to an equal number.
+        While a place is free, no task is without one.
+
+    The caller holds one lock around every call.
+    """
+
+    def __init__(self, capacity: int, share: int) -> None:
+        self.capacity = capacity
+        self.share = share
+        self.queued = 0
+        # All owners that hold places; of those, the ones that may have a worker, in turn; and the
+        # fan-outs with more tasks than places. Lines are OrderedDicts: a dict whose first entry is
+        # taken again and again gets slower with each, and a deque cannot be left from the middle.
+        self._waiting: dict[Owner, None] = {}
+        self._turns: OrderedDict[Owner, None] = OrderedDict()
+        self._hungry: OrderedDict[FanOut, None] = OrderedDict()
+
+    @property
+    def owners_waiting(self) -> int:
+        """How many owners hold waiting places."""
+        return len(self._waiting)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would return a task."""
+        return bool(self._turns)
+
+    def may_start(self, owner: Owner) -> bool:
+        """Whether one more task of this owner may be at a worker."""
+        return len(owner.at_workers) < self.share
+
+    def enter(self, fan_out: FanOut) -> int:
+        """Give the fan-out's unstarted tasks places as far as there are any; how many it holds."""
+        wanted = fan_out.kept
+        if wanted > 0:
+            granted = min(wanted, self.capacity - self.queued)
+            self._grant(fan_out, granted)
+            if granted < wanted:
+                self._displace_for(fan_out, wanted - granted)
+            self._ask(fan_out)
+        return fan_out.places
+
+    def take(self) -> Task | None:
+        """Claim the next task for a worker, which is counted as its owner's until `finish`."""
+        if not self._turns:
+            return None
+        owner, _ = self._turns.popitem(last=False)
+        fan_out = next(iter(owner.line))
+        task = fan_out.unstarted.popleft()
+        owner.at_workers[task] = None
+        self._give_back(fan_out, 1)
+        self._feed()
+        self._refresh(owner)
+        return task
+
+    def claim_next(self, fan_out: FanOut) -> Task | None:
+        """Claim the next unstarted task of a fan-out for its caller."""
+        if not fan_out.unstarted:
+            return None
+        task = fan_out.unstarted.popleft()
+        self._fit(fan_out)
+        return task
+
+    def claim(self, task: Task) -> None:
+        """Claim this unstarted task, wherever in its fan-out it stands."""
+        task.fan_out.unstarted.remove(task)
+        self._fit(task.fan_out)
+
+    def withdraw(self, fan_out: FanOut) -> list[Task]:
+        """Take all unstarted tasks of a fan-out out of the queue."""
+        tasks = list(fan_out.unstarted)
+        fan_out.unstarted.clear()
+        self._fit(fan_out)
+        return tasks
+
+    def leave(self, fan_out: FanOut) -> None:
+        """Leave all of a fan-out's unstarted tasks to its caller."""
+        if fan_out.places:
+            self._give_back(fan_out, fan_out.places)
+        self._hungry.pop(fan_out, None)
+        self._feed()
+        self._refresh(fan_out.owner)
+
+    def fan_outs(self) -> list[FanOut]:
+        """All fan-outs with tasks in the queue or waiting for a place in it."""
+        in_line = {fan_out: None for owner in self._waiting for fan_out in owner.line}
+        return list(in_line | self._hungry)
+
+    def start(self, task: Task) -> None:
+        """Count a task that goes to a worker without having waited, until `finish`."""
+        owner = task.fan_out.owner
+        owner.at_workers[task] = None
+        self._refresh(owner)
+
+    def finish(self, task: Task) -> None:
+        """A task has left its worker: its owner may have the next one."""
+        owner = task.fan_out.owner
+        del owner.at_workers[task]
+        self._refresh(owner)
+
+    def _fit(self, fan_out: FanOut) -> None:
+        """Give back the places that a fan-out has too many of, now that tasks of it were claimed."""
+        if fan_out.kept < 0:
+            self._give_back(fan_out, -fan_out.kept)
+            self._feed()
+            self._refresh(fan_out.owner)
+        elif not fan_out.kept:
+            self._hungry.pop(fan_out, None)
+
+    def _grant(self, fan_out: FanOut, places: int) -> None:
+        if places > 0:
+            owner = fan_out.owner
+            fan_out.places += places
+            owner.queued += places
+            self.queued += places
+            owner.line.setdefault(fan_out, None)
+            self._refresh(owner)
+
+    def _give_back(self, fan_out: FanOut, places: int) -> None:
+        fan_out.places -= places
+        fan_out.owner.queued -= places
+        self.queued -= places
+        if not fan_out.places:
+            del fan_out.owner.line[fan_out]
+        self._ask(fan_out)
+
+    def _ask(self, fan_out: FanOut) -> None:
+        """Have a fan-out in line for the next free places just as long as it wants any."""
+        if fan_out.kept > 0:
+            self._hungry.setdefault(fan_out, None)
+        else:
+            self._hungry.pop(fan_out, None)
+
+    def _feed(self) -> None:
+        """Give free places to those that ask, one each in turn."""
+        while self._hungry and self.queued < self.capacity:
+            fan_out, _ = self._hungry.popitem(last=False)
+            self._grant(fan_out, 1)
+            self._ask(fan_out)
+
+    def _displace_for(self, newcomer: FanOut, wanted: int) -> None:
+        """Move places from the owners that have most to a newcomer, down to an equal number."""
+        while wanted > 0:
+            victim = max(self._waiting, key=lambda owner: owner.queued)
+            moved = min(wanted, (victim.queued - newcomer.owner.queued) // 2)
+            if moved <= 0:
+                return
+            self._displace(victim, moved)
+            self._grant(newcomer, moved)
+            wanted -= moved
+
+    def _displace(self, victim: Owner, places: int) -> None:
+        """Take places from an owner, those of its latest fan-outs first."""
+        for fan_out in list(reversed(victim.line)):
+            taken = min(places, fan_out.places)
+            self._give_back(fan_out, taken)
+            places -= taken
+            if not places:
+                break
+        self._refresh(victim)
+
+    def _refresh(self, owner: Owner) -> None:
+        """Bring the lists of owners up to date with what has become of this one."""
+        if owner.queued:
+            self._waiting.setdefault(owner, None)
+        else:
+            self._waiting.pop(owner, None)
+        if owner.queued and self.may_start(owner):
+            self._turns.setdefault(owner, None)
+        else:
+            self._turns.pop(owner, None)

@@ -1,0 +1,133 @@
+"""run_in_parallel, and as_task: how a thing becomes a task."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import singledispatch
+from types import FunctionType
+from typing import Any, TypeVar, overload
+
+from commonpool.owner import checked_timeout, current_executor, raise_failure
+from commonpool.task import SETTLED, FanOut, Task, check_callable
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+@singledispatch
+def as_task(thing: object) -> Task:
+    """A task that runs a thing. Register a type to say how things of it are run.
+
+    Raises:
+        TypeError: nothing is known to run a thing of this type.
+    """
+    check_callable(thing)
+    return Task(thing)  # type: ignore[arg-type]
+
+
+@overload
+def run_in_parallel(
+    tasks: Mapping[K, Callable[[], T]],
+    *,
+    timeout: float | None = ...,
+    return_exceptions: bool = ...,
+) -> dict[K, T]: ...
+@overload
+def run_in_parallel(
+    tasks: Iterable[Callable[[], T]],
+    *,
+    timeout: float | None = ...,
+    return_exceptions: bool = ...,
+) -> list[T]: ...
+def run_in_parallel(
+    tasks: Mapping[Any, Any] | Iterable[Any],
+    *,
+    timeout: float | None = None,
+    return_exceptions: bool = False,
+) -> Any:
+    """Run tasks side by side; their results, in their order or under their keys.
+
+    The calling thread runs what no worker has started. The first failure cancels what has not
+    started, waits for what has, and is raised as itself, with a note that names the task.
+
+    Args:
+        tasks: callables without arguments, in an iterable or under keys in a mapping.
+        timeout: seconds for all of them; `None` for the request's deadline alone.
+        return_exceptions: put what a task raised in the place of its result; nothing is
+            cancelled then. A task that has no result when the time is over has the
+            `DeadlineExceeded` in its place.
+
+    Raises:
+        TypeError: one of them is not a task. Nothing was started then.
+        ValueError: the timeout is negative or not a number.
+        DeadlineExceeded: the time passed first.
+        TaskCancelled: the request ended first.
+        PoolSaturated: every waiting place is another owner's, and the pool is to reject.
+    """
+    keys: list[Any] | None = None
+    if isinstance(tasks, Mapping):
+        keys, things = list(tasks), list(tasks.values())
+    else:
+        things = _listed(tasks)
+    timeout = checked_timeout(timeout)
+    batch = [
+        Task(thing)
+        if type(thing) is FunctionType and not thing.__code__.co_flags & ASYNC
+        else _task(thing, index, keys)
+        for index, thing in enumerate(things)
+    ]
+    if batch:
+        owner = current_executor().owner
+        fan_out = FanOut(
+            owner, timeout=timeout, has_caller=True, stops_on_failure=not return_exceptions
+        )
+        for task in batch:
+            task.fan_out = fan_out
+        fan_out.unstarted.extend(batch)
+        try:
+            owner.pool.help(fan_out, owner.pool.admit(fan_out))
+            if return_exceptions:
+                results = [_value_or_error(task) for task in batch]
+            else:
+                raise_failure(fan_out, batch, "run_in_parallel", keys)
+                results = [task.value for task in batch]
+        finally:
+            del fan_out, batch, task  # an error's traceback holds this frame
+    else:
+        results = []
+    return results if keys is None else dict(zip(keys, results, strict=True))
+
+
+def _value_or_error(task: Task) -> Any:
+    if task.state is not SETTLED:
+        return task.fan_out.ending
+    if task.error is None:
+        return task.value
+    if isinstance(task.error, Exception):
+        return task.error
+    raise task.error
+
+
+def _task(thing: object, index: int, keys: list[Any] | None) -> Task:
+    try:
+        return as_task(thing)
+    except TypeError as error:
+        error.add_note(f"as task {repr(keys[index]) if keys else index + 1} of run_in_parallel")
+        raise
+
+
+def _listed(tasks: Iterable[Any]) -> list[Any]:
+    """What an iterable holds.
+
+    Raises:
+        TypeError: it is no iterable of tasks.
+    """
+    if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
+        raise TypeError(
+            "run_in_parallel takes a list of tasks, or a dict of them, "
+            f"not {type(tasks).__name__} ({tasks!r:.60})"
+        )
+    return list(tasks)

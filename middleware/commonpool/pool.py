@@ -1,0 +1,471 @@
+"""CommonPool: runs what was dispatched, lets callers help, keeps deadlines, and drains."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from commonpool.config import PoolConfig
+from commonpool.crew import Worker
+from commonpool.dispatch import Dispatch, Latch, Route
+from commonpool.errors import (
+    CommonPoolError,
+    DeadlineExceeded,
+    PoolClosed,
+    PoolSaturated,
+    TaskCancelled,
+)
+from commonpool.stats import PoolStats
+from commonpool.task import (
+    CANCELLED,
+    SETTLED,
+    FanOut,
+    Owner,
+    Task,
+    TaskFuture,
+    check_callable,
+    describe,
+)
+from commonpool.watcher import Watcher
+
+log = logging.getLogger("commonpool")
+
+# The calls that the pool makes while it holds its lock are less deep than this. Whoever recurses
+# without end meets the recursion limit before the lock is taken, not with the queue half changed.
+HEADROOM = 12
+
+# Seconds that `close` may take above its timeout, for the threads that sleep to end.
+CLOSING_GRACE = 0.5
+
+
+class CommonPool(ThreadPoolExecutor):
+    """The one bounded executor of this process.
+
+    Guarantees:
+        It never waits where sequential code would work: whoever waits for a task that no worker
+        has started runs it itself.
+        It never deadlocks: a task submitted inside a task has a worker to itself, or is run at
+        once by the thread that submits it.
+        It is bounded: never more than `max_workers` workers, nor more than `max_queue` waiting
+        tasks.
+        It is fair: owners take turns, and none has more than `max_workers_per_request` workers.
+        A task is claimed once, run at most once, and settled once.
+        A thread is started only when there is a task for it and no idle worker.
+        Closing takes at most its timeout and a second, whatever the tasks do.
+
+    It does not promise that a started task ends: Python cannot stop a thread.
+
+    Its threads are its own, and daemonic: the standard library joins the threads of its executors
+    without a limit when the interpreter exits. Nothing private of the base class is used.
+
+    Args:
+        config: its size; `PoolConfig()` by default.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, config: PoolConfig | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.config = PoolConfig() if config is None else config
+        super().__init__(max_workers=self.config.max_workers)
+        self.clock = clock
+        self.pid = os.getpid()
+        self.watcher = Watcher(clock)
+        self.background_owner = Owner(self)
+        self._own_owner = Owner(self)
+        self._dispatch = Dispatch(self.config, self._work, clock)
+
+    # As an executor of the standard library
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
+        """Run `fn(*args, **kwargs)` on behalf of nobody in particular; see `OwnerExecutor`."""
+        return self.submit_to(FanOut(self._own_owner), bound(fn, args, kwargs))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Close the pool; with `wait=False`, without giving started work time to end."""
+        if cancel_futures:
+            self.end(self._own_owner.fan_outs, TaskCancelled, "The pool was shut down.")
+        self.close(None if wait else 0)
+
+    # Submitting
+
+    def submit_to(self, fan_out: FanOut, fn: Callable[[], Any]) -> TaskFuture:
+        """Add one task to a fan-out: to the queue, or to a worker, or run it at once.
+
+        Raises:
+            DeadlineExceeded: the fan-out's deadline has passed.
+            PoolSaturated: there is no room, and the pool is to reject.
+        """
+        self._check(fan_out)
+        task = Task(fn)
+        task.fan_out = fan_out
+        future = task.future = TaskFuture(task)
+        route, worker = self._dispatch.route(task)
+        if worker is not None and not self._rouse(worker) and self._dispatch.take_back(task):
+            route = Route.TO_CALLER
+        if route is Route.TO_CALLER:
+            task.run()
+            self._settle_here(task)
+        elif route is Route.REJECTED:
+            raise self._saturated(1)
+        elif route is Route.CANCELLED:
+            announce([task], TaskCancelled, f"{describe(fn)} was not started: its group has ended.")
+        return future
+
+    def admit(self, fan_out: FanOut) -> Task | None:
+        """Queue a fan-out's unstarted tasks, or as many as there is room for.
+
+        Returns:
+            The task that the caller, who is to call `help` next, has to itself.
+
+        Raises:
+            DeadlineExceeded: its deadline has passed.
+            PoolSaturated: every waiting place is another owner's, and the pool is to reject.
+        """
+        self._check(fan_out)
+        mine, refused, workers = self._dispatch.admit(fan_out)
+        if refused:
+            self._forget_watch(fan_out)
+            raise self._saturated(refused)
+        for worker in workers:
+            self._rouse(worker)
+        return mine
+
+    def _check(self, fan_out: FanOut) -> None:
+        """What comes before every admission."""
+        ensure_headroom(HEADROOM)
+        self.check_time(fan_out)
+        self._watch(fan_out)
+
+    def _saturated(self, tasks: int) -> PoolSaturated:
+        return PoolSaturated(
+            f"No room for {tasks} more tasks: {self.stats()}. Raise max_queue or max_workers, or "
+            "let callers run what finds no room (overflow='caller_runs')."
+        )
+
+    # Waiting and helping
+
+    def help(self, fan_out: FanOut, task: Task | None = None) -> None:
+        """Run a fan-out's unstarted tasks on this thread; then wait for those at workers.
+
+        Returns when all its tasks are settled, or it was ended (`fan_out.ending`). What its tasks
+        raise is kept in them.
+
+        Args:
+            fan_out: what to wait for.
+            task: one of its tasks that this thread has claimed already.
+
+        Raises:
+            BaseException: a helped task raised what is not an `Exception` (Ctrl-C, a server's
+                time limit). It is passed on at once, and the fan-out is ended.
+        """
+        while True:
+            if task is not None:
+                task.run()
+                self._settle_here(task)
+                if task.error is not None and not isinstance(task.error, Exception):
+                    self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
+                    raise task.error
+                if fan_out.deadline != math.inf and self.clock() >= fan_out.deadline:
+                    self.expire(fan_out)
+            task, latch = self._dispatch.next_or_latch(fan_out)
+            if latch is not None:
+                self._sleep(fan_out, latch)
+            elif task is None:
+                break
+        self._forget_watch(fan_out)
+
+    def _sleep(self, fan_out: FanOut, latch: Latch) -> None:
+        """Sleep until no task of the fan-out is at a worker, or until its deadline."""
+        try:
+            if fan_out.deadline == math.inf:
+                latch.acquire()
+            elif not latch.acquire(timeout=time_left(fan_out.deadline - self.clock())):
+                self.expire(fan_out)
+        except BaseException:
+            self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
+            raise
+
+    def help_with(self, task: Task, timeout: float | None) -> None:
+        """Run a task on this thread if nobody has started it; what its future's waiters call.
+
+        Args:
+            task: what is waited for.
+            timeout: seconds; with a limit, a free worker is called instead, where there is one.
+
+        Raises:
+            PoolClosed: the task was submitted in another process.
+        """
+        self.check_process()
+        ensure_headroom(HEADROOM)
+        if timeout is None:
+            claimed = self._dispatch.claim(task)
+        elif timeout <= 0:
+            return
+        else:
+            claimed, worker = self._dispatch.claim_or_promise(task)
+            if worker is not None and not self._rouse(worker):
+                claimed = self._dispatch.take_back(task)
+        if claimed:
+            task.run()
+            self._settle_here(task)
+
+    def _settle_here(self, task: Task) -> None:
+        """Settle a task that this thread has run as its caller."""
+        task.state = SETTLED
+        cancelled = self._dispatch.failed_here(task) if task.error is not None else []
+        if task.future is not None:
+            task.future.settle()
+        self._after(task, cancelled)
+
+    # What a worker does
+
+    def _work(self, worker: Worker) -> None:
+        """The life of a worker."""
+        done: Task | None = None
+        while True:
+            task, staying, next_worker, cancelled, latches = self._dispatch.turn(worker, done)
+            if next_worker is not None:
+                self._rouse(next_worker)
+            if done is not None:
+                self._after(done, cancelled)
+                done = None
+            for latch in latches:
+                latch.release()
+            del cancelled, latches  # what they refer to must not live as long as the next task
+            if task is not None:
+                task.run()
+                self._settle_there(task)
+                done, task = task, None
+            elif staying:
+                worker.gate.acquire()
+            else:
+                return
+
+    def _settle_there(self, task: Task) -> None:
+        """Hand a worker's result to those who hold the future, unless nobody wants it any more."""
+        if task.future is None or not self._dispatch.settle(task):
+            return
+        try:
+            task.future.settle()
+        except BaseException:  # out of a done callback: a worker must live on
+            log.exception("a done callback of %s raised", describe(task.fn))
+
+    def _after(self, task: Task, cancelled: list[Task]) -> None:
+        """What is left to do once a task is settled."""
+        if cancelled:
+            announce(cancelled, TaskCancelled, f"{describe(task.fn)}, of the same group, failed.")
+        fan_out = task.fan_out
+        if fan_out.watch is not None and not (fan_out.at_workers or fan_out.unstarted):
+            self._forget_watch(fan_out)
+        if fan_out.owner is self.background_owner and task.error is not None:
+            log.error("background task %s failed", describe(task.fn), exc_info=task.error)
+
+    def _rouse(self, worker: Worker) -> bool:
+        return self._dispatch.rouse(worker)
+
+    # Ending
+
+    def cancel(self, task: Task) -> bool:
+        """Take a task back if nobody has started it; whether that was so.
+
+        Raises:
+            PoolClosed: the task was submitted in another process.
+        """
+        self.check_process()
+        cancelled, latches = self._dispatch.cancel(task)
+        if cancelled:
+            announce([task], TaskCancelled, f"{describe(task.fn)} was cancelled before it started.")
+        for latch in latches:
+            latch.release()
+        return cancelled
+
+    def end_owner(self, owner: Owner) -> None:
+        """A request is over: cancel its unstarted tasks, abandon the started ones."""
+        unfinished = self._dispatch.end_owner(owner)
+        if owner.watch is not None:
+            owner.watch.cancel()
+            owner.watch = None
+        if unfinished:
+            self.end(unfinished, TaskCancelled, "The request ended first.")
+
+    def withdraw(self, fan_out: FanOut, message: str) -> None:
+        """Cancel a fan-out's unstarted tasks; the started ones go on."""
+        cancelled, latches = self._dispatch.withdraw(fan_out)
+        announce(cancelled, TaskCancelled, message)
+        for latch in latches:
+            latch.release()
+
+    def fan_outs_of(self, owner: Owner) -> list[FanOut]:
+        """The fan-outs of an owner that are not done."""
+        return self._dispatch.fan_outs_of(owner)
+
+    def expire(self, fan_out: FanOut) -> None:
+        """The deadline of a fan-out has passed."""
+        self.end((fan_out,), DeadlineExceeded, self._late(fan_out.deadline))
+
+    def _expire_owner(self, owner: Owner) -> None:
+        self.end(owner.fan_outs, DeadlineExceeded, self._late(owner.deadline))
+
+    def end(self, fan_outs: Iterable[FanOut], kind: type[CommonPoolError], message: str) -> None:
+        """Cancel the unstarted tasks of fan-outs, abandon the started ones, wake their callers.
+
+        Args:
+            fan_outs: which; those that were ended before are left alone.
+            kind: the error that callers and futures get.
+            message: what happened; the numbers are added.
+        """
+        cancelled, abandoned, latches = self._dispatch.end(fan_outs, kind, message)
+        announce(cancelled, kind, message)
+        announce(abandoned, kind, message)
+        for latch in latches:
+            latch.release()
+        for task in abandoned:
+            log.warning("%s Abandoned: %s\n%s", message, told(task, self.clock()), stack_of(task))
+
+    def close(self, timeout: float | None = None) -> None:
+        """End the pool: later submits run in their callers.
+
+        Unstarted tasks of requests go back to a caller that waits for them, or are cancelled.
+        Started tasks and background work may go on until the timeout. What is left then is
+        reported by name and age, and its futures get `PoolClosed`. Closing twice, or in a process
+        that the pool does not belong to, does nothing.
+
+        Args:
+            timeout: seconds; `drain_timeout` by default.
+        """
+        limit = self.config.drain_timeout if timeout is None else timeout
+        if self.pid != os.getpid():
+            return
+        orphans = self._dispatch.begin_closing(lasting=self.background_owner)
+        if orphans is None:
+            return
+        self.end(orphans, TaskCancelled, "The pool was closed.")
+        crew, idle, drained = self._dispatch.dismiss()
+        for worker in idle:
+            self._rouse(worker)
+        if drained is not None:
+            drained.acquire(timeout=time_left(limit))
+        self._leave_behind(limit)
+        ends_at = self.clock() + CLOSING_GRACE
+        self.watcher.close(CLOSING_GRACE)
+        for worker in crew:
+            thread = worker.thread
+            if worker.task is None and thread not in (None, threading.current_thread()):
+                thread.join(max(0.0, ends_at - self.clock()))
+
+    def _leave_behind(self, limit: float) -> None:
+        """Give up what is not done at the end of the drain, and say so."""
+        left, queued = self._dispatch.remaining()
+        if left or queued:
+            log.warning(
+                "left behind after %g s of draining: %d background tasks that had not started; "
+                "running: %s",
+                limit,
+                queued,
+                ", ".join(told(task, self.clock()) for task in left) or "none",
+            )
+        fan_outs = {task.fan_out: None for task in left} | self.background_owner.fan_outs
+        self.end(fan_outs, PoolClosed, f"The pool was closed, and drained for {limit:g} s.")
+
+    # Time, process, numbers
+
+    def check_time(self, fan_out: FanOut) -> None:
+        """Raise `DeadlineExceeded` if nobody could want this fan-out's results any more."""
+        if fan_out.deadline != math.inf and self.clock() >= fan_out.deadline:
+            raise DeadlineExceeded(f"{self._late(fan_out.deadline)} Nothing was started.")
+
+    def check_process(self) -> None:
+        """Raise `PoolClosed` in a process that the pool does not belong to."""
+        if self.pid != os.getpid():
+            raise PoolClosed(
+                f"This task was submitted in process {self.pid}; this is process {os.getpid()}, "
+                "forked from it. Threads do not survive a fork: submit it here."
+            )
+
+    def _late(self, deadline: float) -> str:
+        return f"The deadline passed {self.clock() - deadline:.3f} s ago."
+
+    def _watch(self, fan_out: FanOut) -> None:
+        """Have the watcher keep the deadlines that apply to a fan-out."""
+        owner = fan_out.owner
+        if owner.deadline != math.inf and owner.watch is None and not owner.ended:
+            owner.watch = self.watcher.at(owner.deadline, partial(self._expire_owner, owner))
+        if fan_out.deadline < owner.deadline and fan_out.watch is None:
+            fan_out.watch = self.watcher.at(fan_out.deadline, partial(self.expire, fan_out))
+
+    @staticmethod
+    def _forget_watch(fan_out: FanOut) -> None:
+        if fan_out.watch is not None:
+            fan_out.watch.cancel()
+            fan_out.watch = None
+
+    def stats(self) -> PoolStats:
+        """The pool's numbers at this moment."""
+        return self._dispatch.stats()
+
+    def __repr__(self) -> str:
+        return f"<CommonPool {self.stats()}>"
+
+
+def bound(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Any]:
+    """What `submit` was given, as a call without arguments.
+
+    Raises:
+        TypeError: it is not something that a worker can call.
+    """
+    check_callable(fn)
+    return partial(fn, *args, **kwargs) if args or kwargs else fn
+
+
+def ensure_headroom(calls: int) -> None:
+    """Raise `RecursionError` now rather than within the next calls."""
+    if calls:
+        ensure_headroom(calls - 1)
+
+
+def time_left(seconds: float) -> float:
+    """Seconds as a lock takes them: not negative, and not above its greatest timeout."""
+    return min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+
+
+def announce(tasks: Iterable[Task], kind: type[CommonPoolError], message: str) -> None:
+    """Tell those who hold the futures of tasks that no result will come."""
+    for task in tasks:
+        future = task.future
+        if future is None:
+            continue
+        try:
+            if kind is TaskCancelled and task.state is CANCELLED:
+                task.error = TaskCancelled(message)
+                future.set_cancelled()
+            else:
+                future.set_exception(kind(message))
+        except BaseException:  # out of a done callback: the others have to be told all the same
+            log.exception("a done callback of %s raised", describe(task.fn))
+
+
+def told(task: Task, now: float) -> str:
+    """A running task by name and age."""
+    where = task.worker.name if task.worker is not None else "?"
+    return f"{describe(task.fn)} (running for {now - task.started_at:.1f} s on {where})"
+
+
+def stack_of(task: Task) -> str:
+    """Where a task that a worker runs is now."""
+    thread = task.worker.thread if task.worker is not None else None
+    frame = None
+    if thread is not None and thread.ident is not None:
+        frame = sys._current_frames().get(thread.ident)  # noqa: SLF001 - documented, for this use
+    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else ""

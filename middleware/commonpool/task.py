@@ -1,0 +1,328 @@
+"""Task: claimed once, run once, settled once; its fan-out, its owner and its Future."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import math
+import threading
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from commonpool.errors import TaskCancelled
+
+if TYPE_CHECKING:
+    from commonpool.pool import CommonPool, Worker
+    from commonpool.watcher import Watch
+
+ContextRunner = Callable[[Callable[[], Any]], Any]
+"""Calls a function inside a context that it enters and leaves, and returns what it returned."""
+
+context_providers: list[Callable[[], ContextRunner | None]] = []
+"""Asked on the caller's thread, once for each fan-out: in what should its callables run?"""
+
+
+class State(Enum):
+    """Where a task is in its life. Changed under the pool's lock alone."""
+
+    UNSTARTED = "unstarted"
+    RUNNING = "running"
+    SETTLED = "settled"
+    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
+
+
+UNSTARTED, RUNNING, SETTLED, ABANDONED, CANCELLED = State
+
+
+class Running(threading.local):
+    """What this thread is running: the innermost task, if any."""
+
+    task: Task | None = None
+
+
+running = Running()
+
+
+class Owner:
+    """The request (or script) on whose behalf tasks run, as the queue and the pool see it.
+
+    Attributes:
+        pool: the pool that its tasks go to.
+        deadline: the moment on the monotonic clock after which nobody wants a result.
+        fan_outs: those with tasks that are not settled.
+        line: its fan-outs that hold waiting places, in the order of their arrival.
+        queued: how many waiting places it holds.
+        at_workers: its tasks that a worker runs or has been promised.
+        ended: nothing of it is queued any more; what it submits runs in the caller.
+        watch: the watcher's entry for its deadline.
+    """
+
+    __slots__ = (
+        "at_workers",
+        "deadline",
+        "ended",
+        "fan_outs",
+        "line",
+        "pool",
+        "queued",
+        "watch",
+    )
+
+    def __init__(self, pool: CommonPool, deadline: float = math.inf) -> None:
+        self.pool = pool
+        self.deadline = deadline
+        self.fan_outs: dict[FanOut, None] = {}
+        self.line: OrderedDict[FanOut, None] = OrderedDict()
+        self.queued = 0
+        self.at_workers: dict[Task, None] = {}
+        self.ended = False
+        self.watch: Watch | None = None
+
+
+class FanOut:
+    """The tasks that one call submits together and waits for together.
+
+    Attributes:
+        owner: on whose behalf.
+        parent: the task inside which it was made, if any.
+        deadline: the earliest of the owner's, the parent's and its own.
+        has_caller: whether somebody waits for all of it, and so can keep what finds no room.
+        patient: whether its caller sleeps while a worker is free, to keep a time limit of its own.
+        stops_on_failure: whether the first failure cancels what has not started.
+        context: the caller's context, of which each task gets a copy; entered by nobody.
+        runner: what its callables run in, or `None`.
+        unstarted: its tasks that nobody has claimed, in order.
+        places: how many of those hold a waiting place; the rest is kept by the caller.
+        at_workers: how many of its tasks a worker runs or has been promised.
+        sleepers: locks to release when no task of it is at a worker any more.
+        failure: the first task that failed.
+        ending: why it was ended before all was done.
+        watch: the watcher's entry for its deadline, where that is not its owner's.
+    """
+
+    __slots__ = (
+        "at_workers",
+        "context",
+        "deadline",
+        "ending",
+        "failure",
+        "has_caller",
+        "owner",
+        "parent",
+        "patient",
+        "places",
+        "runner",
+        "sleepers",
+        "stops_on_failure",
+        "unstarted",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        timeout: float | None = None,
+        has_caller: bool = False,
+        stops_on_failure: bool = False,
+    ) -> None:
+        self.owner = owner
+        self.parent = running.task
+        deadline = owner.deadline
+        if self.parent is not None and self.parent.fan_out.owner is owner:
+            deadline = min(deadline, self.parent.fan_out.deadline)
+        self.patient = timeout is not None
+        if timeout is not None:
+            deadline = min(deadline, owner.pool.clock() + timeout)
+        self.deadline = deadline
+        self.has_caller = has_caller
+        self.stops_on_failure = stops_on_failure
+        self.context = contextvars.copy_context()
+        self.runner = context_runner()
+        self.unstarted: deque[Task] = deque()
+        self.places = 0
+        self.at_workers = 0
+        self.sleepers: list[threading.Lock] = []
+        self.failure: Task | None = None
+        self.ending: Exception | None = None
+        self.watch: Watch | None = None
+
+    @property
+    def kept(self) -> int:
+        """How many unstarted tasks hold no waiting place."""
+        return len(self.unstarted) - self.places
+
+
+class Task:
+    """One callable, run once.
+
+    Guarantees:
+        It is claimed by one worker or by one caller, and never run twice.
+        It runs in a copy of the context that its caller had, entered by nobody else.
+        Whatever it raises is kept, never let out of `run`.
+    """
+
+    __slots__ = ("error", "fan_out", "fn", "future", "started_at", "state", "value", "worker")
+
+    fan_out: FanOut
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.fn = fn
+        self.future: TaskFuture | None = None
+        self.state = UNSTARTED
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.worker: Worker | None = None
+        self.started_at = 0.0
+
+    def run(self) -> None:
+        """Call it on this thread, in its own context; keep its value or its error."""
+        outer, running.task = running.task, self
+        fan_out = self.fan_out
+        try:
+            context = fan_out.context.copy()
+            if fan_out.runner is None:
+                value = context.run(self.fn)
+            else:
+                value = context.run(fan_out.runner, self.fn)
+            if type(value) is types.CoroutineType:
+                value.close()
+                raise TypeError(needs_event_loop(self.fn))
+            self.value = value
+        except BaseException as error:
+            self.error = error
+        finally:
+            running.task = outer
+            # the error's traceback holds this frame: without this line, they keep each other
+            del self, fan_out
+
+    def __repr__(self) -> str:
+        return f"<Task {describe(self.fn)} {self.state.value}>"
+
+
+class TaskFuture(Future[Any]):
+    """The Future of a task: whoever waits for a task that no worker has started runs it itself."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the task returned; runs it here if nobody has started it.
+
+        Args:
+            timeout: seconds to wait; `None` for no limit. With a limit the caller waits for a
+                worker as long as one is free, so that it can keep that time.
+
+        Raises:
+            TimeoutError: the time passed first; the task goes on.
+            TaskCancelled: it was cancelled before it started.
+            DeadlineExceeded: its deadline passed first.
+        """
+        if not self.done():
+            self.task.fan_out.owner.pool.help_with(self.task, timeout)
+        try:
+            return super().result(timeout)
+        except CancelledError:
+            if not self.cancelled():  # the task's own error
+                raise
+            raise self._cancelled() from None
+        finally:
+            # as in the standard library: an error's traceback would keep this future alive
+            self = None  # type: ignore[assignment]  # noqa: PLW0642
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, or `None`; otherwise as `result`."""
+        if not self.done():
+            self.task.fan_out.owner.pool.help_with(self.task, timeout)
+        try:
+            return super().exception(timeout)
+        except CancelledError:  # never the task's own: that is returned
+            raise self._cancelled() from None
+
+    def _cancelled(self) -> TaskCancelled:
+        error = self.task.error
+        if isinstance(error, TaskCancelled):
+            return error
+        return TaskCancelled(f"{describe(self.task.fn)} was cancelled before it started.")
+
+    def cancel(self) -> bool:
+        """Cancel the task if nobody has started it; whether it is cancelled now."""
+        return self.cancelled() or self.task.fan_out.owner.pool.cancel(self.task)
+
+    def running(self) -> bool:
+        """Whether the task has been started and is not done."""
+        return self.task.state is RUNNING
+
+    def set_cancelled(self) -> None:
+        """Tell everyone who waits that the task will not run (called once, by the pool)."""
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+    def settle(self) -> None:
+        """Hand the task's value or error to everyone who waits (called once, by the pool)."""
+        task = self.task
+        if task.error is None:
+            self.set_result(task.value)
+        else:
+            self.set_exception(task.error)
+
+    def __repr__(self) -> str:
+        state = "done" if self.done() else self.task.state.value
+        return f"<TaskFuture {describe(self.task.fn)} {state}>"
+
+
+def context_runner() -> ContextRunner | None:
+    """What the callables of a fan-out should run in, as the providers see it from here."""
+    runner: ContextRunner | None = None
+    for provider in context_providers:
+        inner = provider()
+        if inner is not None:
+            runner = inner if runner is None else nested(runner, inner)
+    return runner
+
+
+def nested(outer: ContextRunner, inner: ContextRunner) -> ContextRunner:
+    """A runner that runs `inner` in `outer`."""
+    return lambda fn: outer(lambda: inner(fn))
+
+
+def describe(fn: object) -> str:
+    """A callable as a person would name it: module and qualified name where it has them."""
+    while hasattr(fn, "func"):  # functools.partial, and what imitates it
+        fn = fn.func
+    name = getattr(fn, "__qualname__", None)
+    if name is None:
+        return type(fn).__qualname__
+    return f"{getattr(fn, '__module__', None) or '?'}.{name}"
+
+
+def needs_event_loop(fn: object) -> str:
+    """What to say to someone who hands a coroutine to a thread."""
+    return (
+        f"{describe(fn)} is a coroutine function: a worker thread has no event loop to run it. "
+        "Pass a plain function, or run it to its end in one: lambda: asyncio.run(fn())."
+    )
+
+
+def check_callable(fn: object) -> None:
+    """Raise `TypeError` for what a worker cannot call, with what to pass instead."""
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError(needs_event_loop(fn))
+    if callable(fn):
+        return
+    if inspect.iscoroutine(fn):
+        fn.close()  # it will never be awaited: spare the caller the warning about that
+        raise TypeError(
+            f"{describe(fn)} is a coroutine: a worker thread has no event loop to run it. "
+            "Pass a plain function, or run it to its end in one: lambda: asyncio.run(fn())."
+        )
+    raise TypeError(
+        f"a task must be something to call, not {type(fn).__name__} ({fn!r:.60}). If it is the "
+        "result of a call, pass the function itself, without its brackets."
+    )
