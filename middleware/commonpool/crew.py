@@ -99,9 +99,7 @@ class Crew:
         if worker.thread is not None:
             worker.gate.release()
             return True
-        thread = threading.Thread(
-            target=self._work, args=(worker,), name=worker.name, daemon=True
-        )
+        thread = threading.Thread(target=self._work, args=(worker,), name=worker.name, daemon=True)
         worker.thread = thread
         try:
             thread.start()

@@ -72,7 +72,7 @@ class Dispatch:
 
     # Admission
 
-    def route(self, task: Task) -> tuple[Route, Worker | None]:
+    def route(self, task: Task) -> tuple[Route, Worker | None]:  # noqa: PLR0911 - one for each way
         """Where a new task goes, and which worker to rouse for it."""
         fan_out = task.fan_out
         owner = fan_out.owner
@@ -187,7 +187,8 @@ class Dispatch:
         with self._guard:
             task = self._queue.claim_next(fan_out)
             if task is not None:
-                self._to_caller(task)
+                task.state = RUNNING
+                self._run_by_callers += 1
                 return task, None
             if fan_out.at_workers:
                 latch = Latch()
@@ -356,7 +357,7 @@ class Dispatch:
                     continue
                 fan_out.ending = kind(
                     f"{message} {len(started)} of its tasks were running and are abandoned, "
-                    f"{len(unstarted)} had not started and are cancelled."
+                    f"{len(unstarted)} had not started and are cancelled ({self._load()})."
                 )
                 cancelled += unstarted
                 abandoned += started
@@ -473,6 +474,14 @@ class Dispatch:
             return True
         self.not_started(worker)
         return False
+
+    def _load(self) -> str:
+        """The numbers that explain a delay."""
+        crew, queue = self._crew, self._queue
+        return (
+            f"{len(crew.members) - len(crew.idle)} of {crew.most} workers busy, "
+            f"{queue.queued} of {queue.capacity} waiting places taken"
+        )
 
     def stats(self) -> PoolStats:
         """The numbers at this moment."""

@@ -110,8 +110,7 @@ class OwnerExecutor(ThreadPoolExecutor):
         fan_out = FanOut(owner, timeout=checked_timeout(timeout), has_caller=True)
         calls = zip(*iterables, strict=False)
         futures = deque(
-            owner.pool.submit_to(fan_out, bound(fn, args, {}))
-            for args in islice(calls, buffersize)
+            owner.pool.submit_to(fan_out, bound(fn, args, {})) for args in islice(calls, buffersize)
         )
 
         def results() -> Iterator[Any]:
@@ -254,7 +253,9 @@ class TaskGroup:
             del fan_out, self  # an error's traceback holds this frame
 
 
-def raise_failure(fan_out: FanOut, tasks: list[Task], what: str, keys: list[Any] | None = None) -> None:
+def raise_failure(
+    fan_out: FanOut, tasks: list[Task], what: str, keys: list[Any] | None = None
+) -> None:
     """Raise what the first failing task raised, with a note; or why the fan-out was ended.
 
     Args:

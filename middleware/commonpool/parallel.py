@@ -29,7 +29,7 @@ def as_task(thing: object) -> Task:
 
 
 @overload
-def run_in_parallel(
+def run_in_parallel(  # type: ignore[overload-overlap]  # a mapping is an iterable too, of its keys
     tasks: Mapping[K, Callable[[], T]],
     *,
     timeout: float | None = ...,
@@ -73,19 +73,17 @@ def run_in_parallel(
     else:
         things = _listed(tasks)
     timeout = checked_timeout(timeout)
-    batch = [
-        Task(thing)
-        if type(thing) is FunctionType and not thing.__code__.co_flags & ASYNC
-        else _task(thing, index, keys)
-        for index, thing in enumerate(things)
-    ]
-    if batch:
+    if things:
         owner = current_executor().owner
         fan_out = FanOut(
             owner, timeout=timeout, has_caller=True, stops_on_failure=not return_exceptions
         )
-        for task in batch:
-            task.fan_out = fan_out
+        batch = [
+            Task(thing, fan_out)
+            if type(thing) is FunctionType and not thing.__code__.co_flags & ASYNC
+            else _task(thing, fan_out, index, keys)
+            for index, thing in enumerate(things)
+        ]
         fan_out.unstarted.extend(batch)
         try:
             owner.pool.help(fan_out, owner.pool.admit(fan_out))
@@ -95,7 +93,7 @@ def run_in_parallel(
                 raise_failure(fan_out, batch, "run_in_parallel", keys)
                 results = [task.value for task in batch]
         finally:
-            del fan_out, batch, task  # an error's traceback holds this frame
+            del fan_out, batch  # an error's traceback holds this frame
     else:
         results = []
     return results if keys is None else dict(zip(keys, results, strict=True))
@@ -111,9 +109,11 @@ def _value_or_error(task: Task) -> Any:
     raise task.error
 
 
-def _task(thing: object, index: int, keys: list[Any] | None) -> Task:
+def _task(thing: object, fan_out: FanOut, index: int, keys: list[Any] | None) -> Task:
     try:
-        return as_task(thing)
+        task = as_task(thing)
+        task.fan_out = fan_out
+        return task
     except TypeError as error:
         error.add_note(f"as task {repr(keys[index]) if keys else index + 1} of run_in_parallel")
         raise

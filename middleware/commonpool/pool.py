@@ -43,6 +43,9 @@ log = logging.getLogger("commonpool")
 # without end meets the recursion limit before the lock is taken, not with the queue half changed.
 HEADROOM = 12
 
+# From how many seconds on an error says by how much a deadline was missed.
+LATE = 0.1
+
 # Seconds that `close` may take above its timeout, for the threads that sleep to end.
 CLOSING_GRACE = 0.5
 
@@ -106,8 +109,7 @@ class CommonPool(ThreadPoolExecutor):
             PoolSaturated: there is no room, and the pool is to reject.
         """
         self._check(fan_out)
-        task = Task(fn)
-        task.fan_out = fan_out
+        task = Task(fn, fan_out)
         future = task.future = TaskFuture(task)
         route, worker = self._dispatch.route(task)
         if worker is not None and not self._rouse(worker) and self._dispatch.take_back(task):
@@ -171,10 +173,13 @@ class CommonPool(ThreadPoolExecutor):
         while True:
             if task is not None:
                 task.run()
-                self._settle_here(task)
-                if task.error is not None and not isinstance(task.error, Exception):
-                    self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
-                    raise task.error
+                if task.error is None and task.future is None:
+                    task.state = SETTLED
+                else:
+                    self._settle_here(task)
+                    if task.error is not None and not isinstance(task.error, Exception):
+                        self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
+                        raise task.error
                 if fan_out.deadline != math.inf and self.clock() >= fan_out.deadline:
                     self.expire(fan_out)
             task, latch = self._dispatch.next_or_latch(fan_out)
@@ -353,9 +358,10 @@ class CommonPool(ThreadPoolExecutor):
         crew, idle, drained = self._dispatch.dismiss()
         for worker in idle:
             self._rouse(worker)
+        begun = self.clock()
         if drained is not None:
             drained.acquire(timeout=time_left(limit))
-        self._leave_behind(limit)
+        self._leave_behind(self.clock() - begun)
         ends_at = self.clock() + CLOSING_GRACE
         self.watcher.close(CLOSING_GRACE)
         for worker in crew:
@@ -363,19 +369,19 @@ class CommonPool(ThreadPoolExecutor):
             if worker.task is None and thread not in (None, threading.current_thread()):
                 thread.join(max(0.0, ends_at - self.clock()))
 
-    def _leave_behind(self, limit: float) -> None:
+    def _leave_behind(self, seconds: float) -> None:
         """Give up what is not done at the end of the drain, and say so."""
         left, queued = self._dispatch.remaining()
         if left or queued:
             log.warning(
-                "left behind after %g s of draining: %d background tasks that had not started; "
+                "left behind after %.1f s of draining: %d background tasks that had not started; "
                 "running: %s",
-                limit,
+                seconds,
                 queued,
                 ", ".join(told(task, self.clock()) for task in left) or "none",
             )
         fan_outs = {task.fan_out: None for task in left} | self.background_owner.fan_outs
-        self.end(fan_outs, PoolClosed, f"The pool was closed, and drained for {limit:g} s.")
+        self.end(fan_outs, PoolClosed, f"The pool was closed, and drained for {seconds:.1f} s.")
 
     # Time, process, numbers
 
@@ -393,7 +399,10 @@ class CommonPool(ThreadPoolExecutor):
             )
 
     def _late(self, deadline: float) -> str:
-        return f"The deadline passed {self.clock() - deadline:.3f} s ago."
+        late = self.clock() - deadline
+        return (
+            f"The deadline passed {late:.1f} s ago." if late >= LATE else "The deadline has passed."
+        )
 
     def _watch(self, fan_out: FanOut) -> None:
         """Have the watcher keep the deadlines that apply to a fan-out."""
@@ -463,9 +472,15 @@ def told(task: Task, now: float) -> str:
 
 
 def stack_of(task: Task) -> str:
-    """Where a task that a worker runs is now."""
+    """Where a task that a worker runs is now, from its own function on."""
     thread = task.worker.thread if task.worker is not None else None
-    frame = None
-    if thread is not None and thread.ident is not None:
-        frame = sys._current_frames().get(thread.ident)  # noqa: SLF001 - documented, for this use
-    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else ""
+    if thread is None or thread.ident is None:
+        return ""
+    frame = sys._current_frames().get(thread.ident)  # noqa: SLF001 - documented, for this use
+    frames = traceback.extract_stack(frame) if frame is not None else []
+    below = [
+        index
+        for index, entry in enumerate(frames)
+        if entry.filename == Task.run.__code__.co_filename
+    ]
+    return "".join(traceback.format_list(frames[below[0] + 1 if below else 0 :])).rstrip()

@@ -1,4 +1,4 @@
-"""The one pool of this process: made at first use, checked against the process id, closed at exit."""
+"""The one pool of this process: made at first use, PID-checked, closed at exit."""
 
 from __future__ import annotations
 

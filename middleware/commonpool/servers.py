@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -35,7 +36,9 @@ class UWSGI(Server):
     def deadline(self) -> float:
         """Nine tenths of ``harakiri``, in seconds; `math.inf` without one."""
         value = self._uwsgi.opt.get("harakiri", b"0")
-        if isinstance(value, list):  # an option that stands there several times; the last one counts
+        if isinstance(
+            value, list
+        ):  # an option that stands there several times; the last one counts
             value = value[-1]
         try:
             harakiri = float(value)
@@ -78,10 +81,10 @@ def worker_exit(server: object, worker: object) -> None:
 def detect() -> None:
     """Tell the process what it runs under."""
     try:
-        import uwsgi  # noqa: PLC0415 - it exists inside uWSGI alone
+        module = import_module("uwsgi")  # it exists inside uWSGI alone
     except ImportError:
         return
-    set_server(UWSGI(uwsgi))
+    set_server(UWSGI(module))
 
 
 detect()

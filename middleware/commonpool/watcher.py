@@ -78,7 +78,9 @@ class Watcher:
         except RuntimeError as error:  # no more threads to be had, or the interpreter is ending
             with self._lock:
                 self._thread = None
-            log.warning("no thread for the watcher (%s): deadlines are kept by callers alone", error)
+            log.warning(
+                "no thread for the watcher (%s): deadlines are kept by callers alone", error
+            )
 
     def forget(self, watch: Watch) -> None:
         """Cancel a watch that `at` returned; no error when it has run or was cancelled before."""
