@@ -69,6 +69,11 @@ class Crew:
             return worker
         return None
 
+    @property
+    def expecting(self) -> bool:
+        """Whether a worker is on its way to the queue."""
+        return self._on_their_way > 0
+
     def summon(self) -> Worker | None:
         """Choose a worker for the queue, unless one is on its way there."""
         if self._on_their_way:

@@ -215,6 +215,8 @@ class Dispatch:
         with self._guard:
             if task.state is not UNSTARTED or task.worker is not None:
                 return False, None
+            if self._queue.queued == 1 and self._crew.expecting:  # a worker, for this very task
+                return False, None
             worker = self._promise(task)
             if worker is None:
                 self._claim(task)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -77,7 +78,7 @@ class OwnerExecutor(ThreadPoolExecutor):
         """
         call = bound(fn, args, kwargs)
         owner = self.owner
-        return owner.pool.submit_to(FanOut(owner), call)
+        return owner.pool.submit_to(FanOut(owner), Task(call))
 
     def map(
         self,
@@ -110,7 +111,7 @@ class OwnerExecutor(ThreadPoolExecutor):
         fan_out = FanOut(owner, timeout=checked_timeout(timeout), has_caller=True)
         calls = zip(*iterables, strict=False)
         futures = deque(
-            owner.pool.submit_to(fan_out, bound(fn, args, {})) for args in islice(calls, buffersize)
+            owner.pool.submit_to(fan_out, Task(partial(fn, *args))) for args in islice(calls, buffersize)
         )
 
         def results() -> Iterator[Any]:
@@ -118,7 +119,7 @@ class OwnerExecutor(ThreadPoolExecutor):
                 while futures:
                     value = futures.popleft().result()
                     for args in islice(calls, 1):
-                        futures.append(owner.pool.submit_to(fan_out, bound(fn, args, {})))
+                        futures.append(owner.pool.submit_to(fan_out, Task(partial(fn, *args))))
                     yield value
             finally:
                 for future in futures:
@@ -151,7 +152,7 @@ class OwnerExecutor(ThreadPoolExecutor):
         pool = current_pool()
         fan_out = FanOut(pool.background_owner)
         fan_out.context.run(current.set, None)
-        return pool.submit_to(fan_out, call)
+        return pool.submit_to(fan_out, Task(call))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Wait for this owner's tasks, helping; what `with executor:` does at its end.
@@ -226,9 +227,9 @@ class TaskGroup:
         """
         if self._fan_out is None or not self._open:
             raise RuntimeError("Submit to a task group inside its with block.")
-        future = self._owner.pool.submit_to(self._fan_out, bound(fn, args, kwargs))
-        self._tasks.append(future.task)
-        return future
+        task = Task(bound(fn, args, kwargs))
+        self._tasks.append(task)
+        return self._owner.pool.submit_to(self._fan_out, task)
 
     def __exit__(
         self,
@@ -276,6 +277,7 @@ def raise_failure(
     note = f"in task {name} of a {what}: {describe(failure.fn)}"
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
+    fan_out.failure = None  # it refers to its fan-out in turn
     try:
         raise error
     finally:

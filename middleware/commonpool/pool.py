@@ -91,7 +91,7 @@ class CommonPool(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         """Run `fn(*args, **kwargs)` on behalf of nobody in particular; see `OwnerExecutor`."""
-        return self.submit_to(FanOut(self._own_owner), bound(fn, args, kwargs))
+        return self.submit_to(FanOut(self._own_owner), Task(bound(fn, args, kwargs)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Close the pool; with `wait=False`, without giving started work time to end."""
@@ -101,15 +101,15 @@ class CommonPool(ThreadPoolExecutor):
 
     # Submitting
 
-    def submit_to(self, fan_out: FanOut, fn: Callable[[], Any]) -> TaskFuture:
-        """Add one task to a fan-out: to the queue, or to a worker, or run it at once.
+    def submit_to(self, fan_out: FanOut, task: Task) -> TaskFuture:
+        """Add a new task to a fan-out: to the queue, or to a worker, or run it at once.
 
         Raises:
             DeadlineExceeded: the fan-out's deadline has passed.
             PoolSaturated: there is no room, and the pool is to reject.
         """
         self._check(fan_out)
-        task = Task(fn, fan_out)
+        task.fan_out = fan_out
         future = task.future = TaskFuture(task)
         route, worker = self._dispatch.route(task)
         if worker is not None and not self._rouse(worker) and self._dispatch.take_back(task):
@@ -120,7 +120,9 @@ class CommonPool(ThreadPoolExecutor):
         elif route is Route.REJECTED:
             raise self._saturated(1)
         elif route is Route.CANCELLED:
-            announce([task], TaskCancelled, f"{describe(fn)} was not started: its group has ended.")
+            name = describe(task.fn)
+            announce([task], TaskCancelled, f"{name} was not started: its group has ended.")
+        del fan_out, task  # the traceback of its error leads to this frame
         return future
 
     def admit(self, fan_out: FanOut) -> Task | None:
@@ -188,6 +190,7 @@ class CommonPool(ThreadPoolExecutor):
             elif task is None:
                 break
         self._forget_watch(fan_out)
+        del fan_out  # the traceback of a task's error leads to this frame
 
     def _sleep(self, fan_out: FanOut, latch: Latch) -> None:
         """Sleep until no task of the fan-out is at a worker, or until its deadline."""
@@ -223,13 +226,14 @@ class CommonPool(ThreadPoolExecutor):
         if claimed:
             task.run()
             self._settle_here(task)
+        del task  # the traceback of its error leads to this frame
 
     def _settle_here(self, task: Task) -> None:
         """Settle a task that this thread has run as its caller."""
         task.state = SETTLED
         cancelled = self._dispatch.failed_here(task) if task.error is not None else []
         if task.future is not None:
-            task.future.settle()
+            task.future.settle(task)
         self._after(task, cancelled)
 
     # What a worker does
@@ -261,7 +265,7 @@ class CommonPool(ThreadPoolExecutor):
         if task.future is None or not self._dispatch.settle(task):
             return
         try:
-            task.future.settle()
+            task.future.settle(task)
         except BaseException:  # out of a done callback: a worker must live on
             log.exception("a done callback of %s raised", describe(task.fn))
 
@@ -457,10 +461,9 @@ def announce(tasks: Iterable[Task], kind: type[CommonPoolError], message: str) -
             continue
         try:
             if kind is TaskCancelled and task.state is CANCELLED:
-                task.error = TaskCancelled(message)
-                future.set_cancelled()
+                future.set_cancelled(message)
             else:
-                future.set_exception(kind(message))
+                future.give_up(kind(message))
         except BaseException:  # out of a done callback: the others have to be told all the same
             log.exception("a done callback of %s raised", describe(task.fn))
 

@@ -209,11 +209,15 @@ class Task:
 
 
 class TaskFuture(Future[Any]):
-    """The Future of a task: whoever waits for a task that no worker has started runs it itself."""
+    """The Future of a task: whoever waits for a task that no worker has started runs it itself.
+
+    It knows its task until it is settled, and then keeps neither it nor its arguments alive.
+    """
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        self.task = task
+        self._task: Task | None = task
+        self._why_cancelled = ""
 
     def result(self, timeout: float | None = None) -> Any:
         """What the task returned; runs it here if nobody has started it.
@@ -224,60 +228,67 @@ class TaskFuture(Future[Any]):
 
         Raises:
             TimeoutError: the time passed first; the task goes on.
-            TaskCancelled: it was cancelled before it started.
+            TaskCancelled: it was cancelled before it started, or its request ended.
             DeadlineExceeded: its deadline passed first.
+            PoolClosed: the pool was closed first, or it was submitted in another process.
         """
-        if not self.done():
-            self.task.fan_out.owner.pool.help_with(self.task, timeout)
+        self._help(timeout)
         try:
             return super().result(timeout)
         except CancelledError:
             if not self.cancelled():  # the task's own error
                 raise
-            raise self._cancelled() from None
+            raise TaskCancelled(self._why_cancelled) from None
         finally:
             # as in the standard library: an error's traceback would keep this future alive
             self = None  # type: ignore[assignment]  # noqa: PLW0642
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or `None`; otherwise as `result`."""
-        if not self.done():
-            self.task.fan_out.owner.pool.help_with(self.task, timeout)
+        self._help(timeout)
         try:
             return super().exception(timeout)
-        except CancelledError:  # never the task's own: that is returned
-            raise self._cancelled() from None
+        except CancelledError:  # that this is cancelled: a task's own error is returned
+            raise TaskCancelled(self._why_cancelled) from None
 
-    def _cancelled(self) -> TaskCancelled:
-        error = self.task.error
-        if isinstance(error, TaskCancelled):
-            return error
-        return TaskCancelled(f"{describe(self.task.fn)} was cancelled before it started.")
+    def _help(self, timeout: float | None) -> None:
+        task = self._task
+        if task is not None:
+            task.fan_out.owner.pool.help_with(task, timeout)
+        del task  # the traceback of its error leads to this frame
 
     def cancel(self) -> bool:
         """Cancel the task if nobody has started it; whether it is cancelled now."""
-        return self.cancelled() or self.task.fan_out.owner.pool.cancel(self.task)
+        task = self._task
+        return self.cancelled() or (task is not None and task.fan_out.owner.pool.cancel(task))
 
     def running(self) -> bool:
         """Whether the task has been started and is not done."""
-        return self.task.state is RUNNING
+        task = self._task
+        return task is not None and task.state is RUNNING
 
-    def set_cancelled(self) -> None:
-        """Tell everyone who waits that the task will not run (called once, by the pool)."""
-        super().cancel()
-        self.set_running_or_notify_cancel()
-
-    def settle(self) -> None:
+    def settle(self, task: Task) -> None:
         """Hand the task's value or error to everyone who waits (called once, by the pool)."""
-        task = self.task
+        self._task = None
         if task.error is None:
             self.set_result(task.value)
         else:
             self.set_exception(task.error)
 
+    def set_cancelled(self, why: str) -> None:
+        """Tell everyone who waits that the task will not run (called once, by the pool)."""
+        self._task = None
+        self._why_cancelled = why
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+    def give_up(self, error: Exception) -> None:
+        """Tell everyone who waits that nobody will wait for the task (called once, by the pool)."""
+        self._task = None
+        self.set_exception(error)
+
     def __repr__(self) -> str:
-        state = "done" if self.done() else self.task.state.value
-        return f"<TaskFuture {describe(self.task.fn)} {state}>"
+        return f"<TaskFuture {self._task or 'done'}>"
 
 
 def context_runner() -> ContextRunner | None:

@@ -1,0 +1,25 @@
+"""Every test starts without a pool, and leaves no thread of one behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from commonpool import testing
+from tests.helpers import wait_until
+
+
+def pool_threads() -> list[str]:
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith("commonpool")
+    ]
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> Iterator[None]:
+    """No pool before the test, none after it, and no thread that outlives it."""
+    testing.reset()
+    yield
+    testing.reset()
+    wait_until(lambda: not pool_threads(), limit=15)

@@ -1,0 +1,52 @@
+"""What tests wait with, and prove a bound with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def wait_until(condition: Callable[[], Any], limit: float = 10.0) -> Any:
+    """Wait for a condition to hold (its value is returned); fail after `limit` seconds."""
+    ends_at = time.monotonic() + limit
+    while not (value := condition()):
+        if time.monotonic() > ends_at:
+            raise AssertionError(f"not so after {limit} s: {condition}")
+        time.sleep(0.001)
+    return value
+
+
+class Gate:
+    """Holds tasks until it is opened, and records how many stood at it at a time."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+        self.inside = 0
+        self.peak = 0
+        self.passed = 0
+
+    def __call__(self, value: Any = None) -> Any:
+        """A task: stand at the gate, then return `value`."""
+        with self._lock:
+            self.inside += 1
+            self.peak = max(self.peak, self.inside)
+        try:
+            if not self._open.wait(30):
+                raise AssertionError("the gate was never opened")
+        finally:
+            with self._lock:
+                self.inside -= 1
+                self.passed += 1
+        return value
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
