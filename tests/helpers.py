@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -50,3 +54,17 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.open()
+
+
+def run_python(
+    source: str, *, limit: float = 30.0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a Python of its own; its exit code and what it printed."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        env={**os.environ, **variables},
+        check=False,
+    )

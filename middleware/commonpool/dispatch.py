@@ -108,30 +108,28 @@ class Dispatch:
             The task that is the caller's own, how many were refused, which workers to rouse.
         """
         owner = fan_out.owner
-        mine: Task | None = None
         roused: list[Worker] = []
         with self._guard:
-            if not fan_out.patient:
-                mine = fan_out.unstarted.popleft()
+            mine = None if fan_out.patient else fan_out.unstarted.popleft()
+            if fan_out.unstarted and not (self.closing or owner.ended):
+                owner.fan_outs[fan_out] = None
+                while fan_out.patient and fan_out.unstarted:
+                    worker = self._promise(fan_out.unstarted[0])
+                    if worker is None:
+                        break
+                    fan_out.unstarted.popleft()
+                    roused.append(worker)
+                self._queue.enter(fan_out)
+                if self._rejecting and not (fan_out.places or fan_out.at_workers or owner.queued):
+                    del owner.fan_outs[fan_out]
+                    refused = len(self._queue.withdraw(fan_out)) + (mine is not None)
+                    self._rejected += refused
+                    return None, refused, roused
+                worker = self._summon()
+                if worker is not None:
+                    roused.append(worker)
+            if mine is not None:
                 self._to_caller(mine)
-            if not fan_out.unstarted or self.closing or owner.ended:
-                return mine, 0, roused
-            owner.fan_outs[fan_out] = None
-            while fan_out.patient and fan_out.unstarted:
-                worker = self._promise(fan_out.unstarted[0])
-                if worker is None:
-                    break
-                fan_out.unstarted.popleft()
-                roused.append(worker)
-            self._queue.enter(fan_out)
-            if self._rejecting and not (fan_out.places or fan_out.at_workers or owner.queued):
-                refused = len(self._queue.withdraw(fan_out))
-                self._rejected += refused
-                del owner.fan_outs[fan_out]
-                return None, refused, roused
-            worker = self._summon()
-            if worker is not None:
-                roused.append(worker)
             return mine, 0, roused
 
     def _to_caller(self, task: Task) -> Route:

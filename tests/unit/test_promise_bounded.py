@@ -92,9 +92,7 @@ def test_when_the_queue_is_full_a_newcomer_takes_places_of_the_owner_that_has_mo
     assert late.result()
 
 
-def test_what_a_newcomer_displaced_still_completes_though_nobody_helps(
-    make_pool, request_executor
-):
+def test_what_a_newcomer_displaced_still_completes_though_nobody_helps(make_pool, request_executor):
     make_pool(max_workers=1, max_queue=2)
     greedy, newcomer = request_executor(), request_executor()
     with Gate() as gate:
@@ -150,7 +148,7 @@ def test_a_fan_out_is_rejected_only_when_every_waiting_place_is_held_by_another_
         one.submit(gate)
         assert run_in_parallel([lambda: 1] * 10) == [1] * 10  # one place is free
         other.submit(gate)
-        with pytest.raises(PoolSaturated, match="No room for 9"):
+        with pytest.raises(PoolSaturated, match="No room for 10"):
             run_in_parallel([lambda: 1] * 10)
 
 

@@ -43,9 +43,7 @@ def test_when_a_request_ends_its_unstarted_tasks_are_cancelled(make_pool, reques
     assert not ran
 
 
-def test_when_a_request_ends_its_started_tasks_are_abandoned(
-    make_pool, request_executor, caplog
-):
+def test_when_a_request_ends_its_started_tasks_are_abandoned(make_pool, request_executor, caplog):
     pool = make_pool(max_workers=2)
     executor = request_executor()
     with Gate() as gate:
@@ -217,9 +215,7 @@ def in_request(executor, fn):
         current.reset(token)
 
 
-def test_when_the_deadline_of_a_request_passes_its_futures_are_settled(
-    make_pool, request_executor
-):
+def test_when_the_deadline_of_a_request_passes_its_futures_are_settled(make_pool, request_executor):
     pool = make_pool(max_workers=1)
     executor = request_executor(time.monotonic() + 0.1)
     with Gate() as gate:
