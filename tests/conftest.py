@@ -6,14 +6,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from commonpool import testing
 from tests.helpers import wait_until
 
 
 def pool_threads() -> list[str]:
-    return [
-        thread.name for thread in threading.enumerate() if thread.name.startswith("commonpool")
-    ]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("commonpool")]
 
 
 @pytest.fixture(autouse=True)

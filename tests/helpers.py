@@ -9,7 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 
 def wait_until(condition: Callable[[], Any], limit: float = 10.0) -> Any:
@@ -49,7 +49,7 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ class FairQueue:
 
     Guarantees:
         At most `capacity` tasks hold a waiting place.
-        Owners take turns: each `take` serves the owner that has waited longest since its last.
+        Owners take turns: one that may have a worker is passed over by each other once at most.
         No owner has more than `share` tasks at workers.
         Within an owner, tasks are taken in the order in which they came.
         A newcomer to a full queue takes places of the owner that has most, down to an equal number.

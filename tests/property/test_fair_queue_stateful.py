@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from commonpool import CommonPool
-from commonpool.fair_queue import FairQueue
-from commonpool.task import FanOut, Owner, Task
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,6 +14,10 @@ from hypothesis.stateful import (
     invariant,
     rule,
 )
+
+from commonpool import CommonPool
+from commonpool.fair_queue import FairQueue
+from commonpool.task import FanOut, Owner, Task
 from tests.property.examples import EXAMPLES
 
 POOL = CommonPool()  # for its clock; nothing is ever submitted to it
@@ -33,9 +34,8 @@ class FairQueueMachine(RuleBasedStateMachine):
         capacity=st.integers(1, 6),
         share=st.integers(1, 3),
         owners=st.integers(1, 4),
-        data=st.data(),
     )
-    def start(self, capacity, share, owners, data):
+    def start(self, capacity, share, owners):
         self.queue = FairQueue(capacity=capacity, share=share)
         self.all_owners = [Owner(POOL) for _ in range(owners)]
         self.everything: list[FanOut] = []
@@ -60,11 +60,7 @@ class FairQueueMachine(RuleBasedStateMachine):
     @rule(target=at_workers)
     def take(self):
         ready = self.queue.ready
-        may = {
-            fan_out.owner
-            for fan_out in self.everything
-            if fan_out.places and self.queue.may_start(fan_out.owner)
-        }
+        may = self.owners_that_may_have_a_worker()
         assert ready == bool(may)
         task = self.queue.take()
         assert (task is not None) == ready
@@ -76,8 +72,20 @@ class FairQueueMachine(RuleBasedStateMachine):
                 self.waited[other] = self.waited.get(other, 0) + 1
                 assert self.waited[other] < len(self.all_owners), "an owner was passed over"
             self.waited[owner] = 0
-            self.waited = {o: n for o, n in self.waited.items() if o in may}
         return task
+
+    def owners_that_may_have_a_worker(self):
+        return {
+            fan_out.owner
+            for fan_out in self.everything
+            if fan_out.places and self.queue.may_start(fan_out.owner)
+        }
+
+    @invariant()
+    def who_had_its_share_in_between_is_not_waiting(self):
+        if hasattr(self, "queue"):
+            may = self.owners_that_may_have_a_worker()
+            self.waited = {owner: n for owner, n in self.waited.items() if owner in may}
 
     @rule(target=at_workers, fan_out=fan_outs)
     def start_without_waiting(self, fan_out):

@@ -6,6 +6,10 @@ import threading
 from collections import Counter
 from concurrent.futures import wait
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
 from commonpool import (
     CommonPoolError,
     OwnerExecutor,
@@ -16,9 +20,6 @@ from commonpool import (
     run_in_parallel,
 )
 from commonpool.owner import current
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.helpers import Gate, wait_until
 from tests.property.examples import EXAMPLES
 

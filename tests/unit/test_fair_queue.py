@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+
 from commonpool import CommonPool
 from commonpool.fair_queue import FairQueue
 from commonpool.task import FanOut, Owner, Task

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import wait
 
 import pytest
+
 from commonpool import PoolSaturated, current_executor, run_in_parallel
 from tests.helpers import Gate, wait_until
 

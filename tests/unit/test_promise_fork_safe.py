@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from commonpool import CommonPool, PoolConfig, process
 from tests.helpers import run_python
 
@@ -54,7 +55,10 @@ def test_a_pool_that_was_warm_in_the_parent_works_in_the_child_and_in_the_parent
 def test_a_pool_that_was_busy_in_the_parent_works_in_the_child():
     passes("""
     stop = threading.Event()
-    busy = threading.Thread(target=lambda: [run_in_parallel([lambda: None] * 50) for _ in iter(stop.is_set, True)])
+    def traffic():
+        while not stop.is_set():
+            run_in_parallel([lambda: None] * 50)
+    busy = threading.Thread(target=traffic)
     busy.start()
     for _ in range(50):  # the parent's locks are held now and then at the moment of the fork
         in_a_child(both_sides)
@@ -152,12 +156,12 @@ def test_an_exit_ends_in_time_with_a_task_that_never_returns():
 def test_an_exit_drains_background_work_and_its_own_background_work():
     done = run_python(
         """
-        import sys
+        import os
         from commonpool import current_executor, run_in_parallel
         def outer():
-            sys.stdout.write("outer\\n")
-            sys.stdout.write(" ".join(run_in_parallel([lambda: "fan", lambda: "out"])) + "\\n")
-            current_executor().background(sys.stdout.write, "inner\\n")
+            os.write(1, b"outer\\n")
+            os.write(1, b" ".join(run_in_parallel([lambda: b"fan", lambda: b"out\\n"])))
+            current_executor().background(os.write, 1, b"inner\\n")
         for _ in range(3):
             current_executor().background(outer)
         """

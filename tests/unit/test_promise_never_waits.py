@@ -6,15 +6,9 @@ import threading
 from concurrent.futures import wait
 
 import pytest
+
 from commonpool import OwnerExecutor, current_executor, run_in_parallel, testing
 from tests.helpers import Gate, wait_until
-
-WAYS = {
-    "run_in_parallel": lambda: run_in_parallel([lambda n=n: n * n for n in range(20)]),
-    "task_group": lambda: in_a_task_group(),
-    "map": lambda: list(current_executor().map(lambda n: n * n, range(20))),
-    "result": lambda: [f.result() for f in [submit_square(n) for n in range(20)]],
-}
 
 
 def in_a_task_group():
@@ -25,6 +19,14 @@ def in_a_task_group():
 
 def submit_square(n):
     return current_executor().submit(lambda: n * n)
+
+
+WAYS = {
+    "run_in_parallel": lambda: run_in_parallel([lambda n=n: n * n for n in range(20)]),
+    "task_group": in_a_task_group,
+    "map": lambda: list(current_executor().map(lambda n: n * n, range(20))),
+    "result": lambda: [f.result() for f in [submit_square(n) for n in range(20)]],
+}
 
 
 @pytest.fixture(params=WAYS)

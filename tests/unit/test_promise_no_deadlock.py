@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import as_completed, wait
 
 import pytest
+
 from commonpool import current_executor, run_in_parallel
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import gc
 import logging
@@ -11,6 +12,7 @@ import traceback
 from concurrent.futures import CancelledError, wait
 
 import pytest
+
 from commonpool import (
     DeadlineExceeded,
     TaskCancelled,
@@ -256,20 +258,21 @@ def test_what_a_task_starts_has_the_deadline_of_the_task(make_pool):
 def test_a_task_group_past_its_time_leaves_nothing_but_what_it_abandons(make_pool):
     pool = make_pool(max_workers=1)
     with Gate() as gate:
-        with (
-            pytest.raises(DeadlineExceeded),
-            current_executor().task_group(timeout=0.1) as group,
-        ):
-            started = group.submit(gate)
-            wait_until(lambda: gate.inside == 1)
-            unstarted = group.submit(lambda: 1)
-            wait([started, unstarted])
+
+        def late():
+            with current_executor().task_group(timeout=0.1) as group:
+                started = group.submit(gate)
+                wait_until(lambda: gate.inside == 1)
+                wait([started, group.submit(lambda: 1)])
+
+        with pytest.raises(DeadlineExceeded):
+            late()
         assert pool.stats().queued == 0
         assert pool.stats().abandoned == 1
     wait_until(lambda: pool.stats().abandoned == 0)
 
 
-def test_without_a_thread_for_the_watcher_callers_keep_their_own_time(make_pool, monkeypatch):
+def test_without_a_thread_for_the_watcher_callers_keep_their_own_time(make_pool):
     pool = make_pool(max_workers=2)
     run_in_parallel([lambda: None] * 2, timeout=30)  # the workers are there already
     wait_until(lambda: pool.stats().idle == pool.stats().workers == 2)
@@ -421,10 +424,8 @@ def test_failures_leave_nothing_for_the_garbage_collector(make_pool):
         raise ValueError(str(big))
 
     def request():
-        try:
+        with contextlib.suppress(ValueError):
             run_in_parallel([fail, lambda: 1])
-        except ValueError:
-            pass
 
     gc.collect()
     gc.disable()
@@ -444,7 +445,7 @@ def test_a_worker_that_sleeps_keeps_nothing_of_its_last_task_alive(make_pool):
         def __del__(self):
             gone.set()
 
-    current_executor().submit(lambda big: None, Big()).result(timeout=30)
+    current_executor().submit(type, Big()).result(timeout=30)
     wait_until(lambda: pool.stats().idle == 1)
     assert gone.wait(10)
 

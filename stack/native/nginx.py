@@ -1,0 +1,130 @@
+"""nginx with the project's own configuration, in a prefix of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stack.native.child import Child
+from stack.native.errors import NativeError, log_tail
+from stack.native.ports import HOST, answers
+from stack.native.programs import find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "nginx"
+STATIC = ROOT / "stack" / "app" / "static"
+
+_START_LIMIT = 10.0  # seconds; usually a tenth
+_STOP_GRACE = 45.0  # seconds for requests in progress: above uwsgi_read_timeout
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """A running server."""
+
+    child: Child
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where it answers, without a slash at the end."""
+        return f"http://{HOST}:{self.port}"
+
+
+def prepare(prefix: Path, *, port: int, uwsgi_socket: Path, static: Path = STATIC) -> list[str]:
+    """Lay out a prefix for nginx, and return the command that runs it there.
+
+    Args:
+        prefix: an empty folder, or one that was laid out before.
+        port: where to listen, on the loopback interface.
+        uwsgi_socket: where uWSGI listens.
+        static: the folder behind /static/.
+
+    Raises:
+        NativeError: nginx is not installed.
+    """
+    program = find_program("nginx")
+    for name in ("logs", "tmp"):
+        (prefix / name).mkdir(parents=True, exist_ok=True)
+    config = prefix / "nginx"
+    shutil.rmtree(config, ignore_errors=True)
+    shutil.copytree(CONFIG, config)
+    template = (config / "templates" / "site.conf.template").read_text(encoding="utf-8")
+    values = {
+        "LISTEN": f"{HOST}:{port}",
+        "UWSGI_SOCKET": str(uwsgi_socket),
+        "STATIC_DIR": str(static),
+    }
+    (config / "conf.d").mkdir()
+    (config / "conf.d" / "site.conf").write_text(_fill(template, values), encoding="utf-8")
+    command = [program, "-p", f"{prefix}/", "-c", "nginx/nginx.conf", "-e", "logs/error.log"]
+    if os.geteuid() == 0:
+        # Else the worker processes become `nobody`, who cannot open uWSGI's socket.
+        command += ["-g", f"user {getpass.getuser()};"]
+    return command
+
+
+def check(command: list[str]) -> str:
+    """Run ``nginx -t`` and return what it says.
+
+    Args:
+        command: as `prepare` returns it.
+
+    Raises:
+        NativeError: the configuration is not valid; with nginx's own words.
+    """
+    done = subprocess.run(  # noqa: S603 (our own server)
+        [*command, "-t"], capture_output=True, text=True, check=False, timeout=_START_LIMIT
+    )
+    if done.returncode:
+        raise NativeError(f"nginx does not accept its configuration: {done.stderr.strip()}")
+    return done.stderr
+
+
+@contextmanager
+def nginx(prefix: Path, *, port: int, uwsgi_socket: Path) -> Iterator[Nginx]:
+    """Run nginx in front of uWSGI.
+
+    Args:
+        prefix: the folder for its configuration, logs and temporary files.
+        port: where to listen, on the loopback interface.
+        uwsgi_socket: where uWSGI listens.
+
+    Raises:
+        NativeError: not installed, or it does not start; with the last lines of its log.
+    """
+    command = prepare(prefix, port=port, uwsgi_socket=uwsgi_socket)
+    check(command)
+    log = prefix / "logs" / "nginx.log"
+    globals_at = command.index("-g") if "-g" in command else None
+    if globals_at is None:
+        command += ["-g", "daemon off;"]
+    else:
+        command[globals_at + 1] += " daemon off;"
+    child = Child("nginx", command, log=log)
+    try:
+        try:
+            child.wait_ready(lambda: answers(port), _START_LIMIT)
+        except NativeError as error:
+            raise NativeError(f"{error}{log_tail(prefix / 'logs' / 'error.log')}") from None
+        yield Nginx(child, port)
+    finally:
+        # SIGQUIT lets requests in progress finish; SIGTERM would cut them off.
+        child.stop(signal.SIGQUIT, _STOP_GRACE)
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    # What envsubst does for the official image: ${NAME} in capitals, so that nginx's own
+    # variables stay as they are.
+    return re.sub(r"\$\{([A-Z_]+)\}", lambda match: values[match[1]], template)

@@ -1,0 +1,178 @@
+"""What uWSGI and gunicorn tell the pool, and what they are told.
+
+The module that uWSGI puts into its processes exists there alone: here a stand-in has its place.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from commonpool import CommonPoolMiddleware, ConfigError, PoolConfig, servers
+from commonpool.process import Server, configure, current_pool, request_seconds, set_server
+
+
+def stand_in(**attributes: Any) -> ModuleType:
+    module = ModuleType("uwsgi")
+    vars(module).update({"opt": {}, "has_threads": 1, **attributes})
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _no_server_afterwards() -> Iterator[None]:
+    yield
+    set_server(Server())
+
+
+def app(_: Any, __: Any) -> list[bytes]:
+    return []
+
+
+# Outside
+
+
+def test_outside_uwsgi_no_server_is_detected():
+    servers.detect()
+    assert request_seconds() == math.inf
+
+
+def test_inside_uwsgi_it_is_detected_when_commonpool_is_imported():
+    program = (
+        "import sys, types; module = sys.modules['uwsgi'] = types.ModuleType('uwsgi');"
+        "module.opt = {'harakiri': b'30'};"
+        "import commonpool; from commonpool.process import request_seconds;"
+        "print(request_seconds())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "27.0\n"
+
+
+# harakiri
+
+
+@pytest.mark.parametrize(
+    ("opt", "seconds"),
+    [
+        ({"harakiri": b"30"}, 27.0),
+        ({"harakiri": "30"}, 27.0),
+        ({"harakiri": b" 30 "}, 27.0),
+        ({"harakiri": [b"10", b"30"]}, 27.0),
+        ({"harakiri": b"0"}, math.inf),
+        ({"harakiri": b"-1"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_a_request_has_nine_tenths_of_harakiri(opt, seconds):
+    set_server(servers.UWSGI(stand_in(opt=opt)))
+    assert request_seconds() == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(5, 5), (math.inf, math.inf)])
+def test_the_deadline_of_the_config_comes_before_harakiri(deadline, seconds):
+    set_server(servers.UWSGI(stand_in(opt={"harakiri": b"30"})))
+    configure(PoolConfig(deadline=deadline))
+    assert request_seconds() == seconds
+
+
+@pytest.mark.parametrize("value", [b"soon", b"", b"30s"])
+def test_a_harakiri_that_is_no_number_is_an_error_that_shows_it(value):
+    with pytest.raises(ConfigError, match=f"harakiri = {value!r}: must be a number of seconds"):
+        servers.UWSGI(stand_in(opt={"harakiri": value})).deadline()
+
+
+def test_a_wrong_harakiri_is_found_when_the_middleware_is_made():
+    set_server(servers.UWSGI(stand_in(opt={"harakiri": b"soon"})))
+    with pytest.raises(ConfigError, match="harakiri"):
+        CommonPoolMiddleware(app)
+
+
+# Threads
+
+
+def test_where_threads_cannot_run_the_middleware_says_what_to_set():
+    set_server(servers.UWSGI(stand_in(has_threads=0)))
+    with pytest.raises(ConfigError, match="enable-threads = true"):
+        CommonPoolMiddleware(app)
+
+
+def test_where_threads_run_the_middleware_is_made():
+    set_server(servers.UWSGI(stand_in(has_threads=1)))
+    assert CommonPoolMiddleware(app).app is app
+
+
+def test_a_uwsgi_that_does_not_tell_of_threads_is_believed():
+    module = stand_in()
+    del module.has_threads
+    set_server(servers.UWSGI(module))
+    assert CommonPoolMiddleware(app).app is app
+
+
+# Exit
+
+
+def test_the_exit_of_uwsgi_closes_the_pool():
+    module = stand_in()
+    set_server(servers.UWSGI(module))
+    pool = current_pool()
+    module.atexit()
+    assert pool.stats().closed
+
+
+def test_without_a_pool_the_exit_of_uwsgi_is_not_touched():
+    module = stand_in()
+    set_server(servers.UWSGI(module))
+    CommonPoolMiddleware(app)
+    assert not hasattr(module, "atexit")
+
+
+def test_a_hook_that_was_there_is_called_after_the_pool_was_closed():
+    seen = []
+    module = stand_in(atexit=lambda: seen.append(pool.stats().closed))
+    set_server(servers.UWSGI(module))
+    pool = current_pool()
+    module.atexit()
+    assert seen == [True]
+
+
+def test_a_hook_that_was_there_is_called_though_closing_failed():
+    seen = []
+    module = stand_in(atexit=lambda: seen.append("called"))
+
+    def failing() -> None:
+        raise KeyError("close")
+
+    servers.UWSGI(module).at_exit(failing)
+    with pytest.raises(KeyError, match="close"):
+        module.atexit()
+    assert seen == ["called"]
+
+
+def test_the_exit_of_a_gunicorn_worker_closes_the_pool():
+    pool = current_pool()
+    servers.worker_exit(object(), object())
+    assert pool.stats().closed
+
+
+def test_a_gunicorn_worker_that_used_no_pool_exits_without_one():
+    servers.worker_exit(object(), object())
+    assert not current_pool().stats().closed
+
+
+def test_elsewhere_the_exit_of_python_closes_the_pool():
+    program = (
+        "import atexit; from commonpool.process import current_pool;"
+        "atexit.register(lambda: print(pool.stats().closed));"  # runs last: registered first
+        "pool = current_pool(); print(pool.stats().closed)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "False\nTrue\n"
