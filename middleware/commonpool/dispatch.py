@@ -191,7 +191,7 @@ class Dispatch:
             if fan_out.at_workers:
                 latch = Latch()
                 latch.acquire()
-                fan_out.sleepers.append(latch)
+                fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
                 return None, latch
             self._forget_if_done(fan_out)
             return None, None
@@ -318,9 +318,9 @@ class Dispatch:
     @staticmethod
     def _sleepers(fan_out: FanOut) -> list[Latch]:
         """Whom to wake, now that tasks of a fan-out have left their workers."""
-        if fan_out.at_workers:
+        if fan_out.at_workers or not fan_out.sleepers:
             return []
-        sleepers, fan_out.sleepers = fan_out.sleepers, []
+        sleepers, fan_out.sleepers = fan_out.sleepers, None
         return sleepers
 
     # Ending

@@ -76,12 +76,16 @@ class FairQueue:
         if not unstarted:
             return None
         task = unstarted.popleft()
-        if self._hungry or fan_out.places <= 1:
-            self._fit(fan_out)
-        elif len(unstarted) < fan_out.places:  # what _fit would do, at a third of the time
-            fan_out.places -= 1
-            fan_out.owner.queued -= 1
-            self.queued -= 1
+        kept = len(unstarted) - fan_out.places
+        if kept < 0:
+            if self._hungry or fan_out.places == 1:
+                self._fit(fan_out)
+            else:  # what _fit would do, at a third of the time
+                fan_out.places -= 1
+                fan_out.owner.queued -= 1
+                self.queued -= 1
+        elif not kept and self._hungry:
+            self._hungry.pop(fan_out, None)
         return task
 
     def claim(self, task: Task) -> None:

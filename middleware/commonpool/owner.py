@@ -111,7 +111,8 @@ class OwnerExecutor(ThreadPoolExecutor):
         fan_out = FanOut(owner, timeout=checked_timeout(timeout), has_caller=True)
         calls = zip(*iterables, strict=False)
         futures = deque(
-            owner.pool.submit_to(fan_out, Task(partial(fn, *args))) for args in islice(calls, buffersize)
+            owner.pool.submit_to(fan_out, Task(partial(fn, *args)))
+            for args in islice(calls, buffersize)
         )
 
         def results() -> Iterator[Any]:

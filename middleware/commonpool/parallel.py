@@ -68,11 +68,14 @@ def run_in_parallel(
         PoolSaturated: every waiting place is another owner's, and the pool is to reject.
     """
     keys: list[Any] | None = None
-    if isinstance(tasks, Mapping):
+    if type(tasks) is list:  # by far the most frequent, and the abstract classes are slow to ask
+        things = tasks
+    elif isinstance(tasks, Mapping):
         keys, things = list(tasks), list(tasks.values())
     else:
         things = _listed(tasks)
-    timeout = checked_timeout(timeout)
+    if timeout is not None:
+        timeout = checked_timeout(timeout)
     if things:
         owner = current_executor().owner
         fan_out = FanOut(
@@ -90,7 +93,8 @@ def run_in_parallel(
             if return_exceptions:
                 results = [_value_or_error(task) for task in batch]
             else:
-                raise_failure(fan_out, batch, "run_in_parallel", keys)
+                if fan_out.failure is not None or fan_out.ending is not None:
+                    raise_failure(fan_out, batch, "run_in_parallel", keys)
                 results = [task.value for task in batch]
         finally:
             del fan_out, batch  # an error's traceback holds this frame
