@@ -353,8 +353,6 @@ class Dispatch:
                     continue
                 unstarted = self._cancel_unstarted(fan_out)
                 started = self._abandon(fan_out)
-                if not (unstarted or started):  # all that is left, its caller is running itself
-                    continue
                 fan_out.ending = kind(
                     f"{message} {len(started)} of its tasks were running and are abandoned, "
                     f"{len(unstarted)} had not started and are cancelled ({self._load()})."
@@ -408,14 +406,15 @@ class Dispatch:
         self._abandoned += len(tasks)
         return tasks
 
-    def begin_closing(self, lasting: Owner) -> list[FanOut] | None:
+    def begin_closing(self, lasting: tuple[Owner, ...]) -> tuple[list[FanOut], list[Worker]] | None:
         """Admit nothing more.
 
         Args:
-            lasting: the owner whose unstarted tasks stay in the queue.
+            lasting: the owners whose unstarted tasks stay in the queue.
 
         Returns:
-            The fan-outs to end, since no caller waits for them; `None` if closing has begun before.
+            The fan-outs to end, since no caller waits for them, and the workers to rouse, so that
+            they end; `None` if closing has begun before.
         """
         with self._guard:
             if self.closing:
@@ -423,28 +422,22 @@ class Dispatch:
             self.closing = True
             orphans = []
             for fan_out in self._queue.fan_outs():
-                if fan_out.owner is lasting:
+                if fan_out.owner in lasting:
                     continue
                 if fan_out.has_caller:
                     self._queue.leave(fan_out)
                 else:
                     orphans.append(fan_out)
-            return orphans
+            idle, self._crew.idle = self._crew.idle, []
+            return orphans, idle
 
-    def dismiss(self) -> tuple[list[Worker], list[Worker], Latch | None]:
-        """End the workers that sleep.
-
-        Returns:
-            All workers, those to rouse, and a latch that is released once all is done.
-        """
+    def drain(self) -> tuple[list[Worker], Latch | None]:
+        """All workers, and a latch that is released once they are done, if they are not."""
         with self._guard:
-            crew = list(self._crew.members)
-            idle = self._crew.idle
-            self._crew.idle = []
             if self._unfinished():
                 self._drained = Latch()
                 self._drained.acquire()
-            return crew, idle, self._drained
+            return list(self._crew.members), self._drained
 
     def _unfinished(self) -> bool:
         """Whether there is anything that closing waits for."""

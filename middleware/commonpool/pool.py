@@ -94,10 +94,22 @@ class CommonPool(ThreadPoolExecutor):
         return self.submit_to(FanOut(self._own_owner), Task(bound(fn, args, kwargs)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Close the pool; with `wait=False`, without giving started work time to end."""
+        """Take no more tasks; those that were submitted are run, as in the standard library.
+
+        Args:
+            wait: whether to wait for them, however long that takes, and then to `close` the pool.
+            cancel_futures: whether to cancel those that have not started.
+        """
         if cancel_futures:
-            self.end(self._own_owner.fan_outs, TaskCancelled, "The pool was shut down.")
-        self.close(None if wait else 0)
+            for fan_out in self.fan_outs_of(self._own_owner):
+                self.withdraw(fan_out, "The pool was shut down.")
+        if not wait:
+            self._begin_closing()
+            return
+        while fan_outs := self.fan_outs_of(self._own_owner):
+            for fan_out in fan_outs:
+                self.help(fan_out)
+        self.close()
 
     # Submitting
 
@@ -353,15 +365,9 @@ class CommonPool(ThreadPoolExecutor):
             timeout: seconds; `drain_timeout` by default.
         """
         limit = self.config.drain_timeout if timeout is None else timeout
-        if self.pid != os.getpid():
+        if self.pid != os.getpid() or not self._begin_closing():
             return
-        orphans = self._dispatch.begin_closing(lasting=self.background_owner)
-        if orphans is None:
-            return
-        self.end(orphans, TaskCancelled, "The pool was closed.")
-        crew, idle, drained = self._dispatch.dismiss()
-        for worker in idle:
-            self._rouse(worker)
+        crew, drained = self._dispatch.drain()
         begun = self.clock()
         if drained is not None:
             drained.acquire(timeout=time_left(limit))
@@ -373,18 +379,30 @@ class CommonPool(ThreadPoolExecutor):
             if worker.task is None and thread not in (None, threading.current_thread()):
                 thread.join(max(0.0, ends_at - self.clock()))
 
+    def _begin_closing(self) -> bool:
+        """Admit nothing more, and dismiss who sleeps; whether that was not so before."""
+        closing = self._dispatch.begin_closing((self.background_owner, self._own_owner))
+        if closing is None:
+            return False
+        orphans, idle = closing
+        self.end(orphans, TaskCancelled, "The pool was closed.")
+        for worker in idle:
+            self._rouse(worker)
+        return True
+
     def _leave_behind(self, seconds: float) -> None:
         """Give up what is not done at the end of the drain, and say so."""
         left, queued = self._dispatch.remaining()
         if left or queued:
             log.warning(
-                "left behind after %.1f s of draining: %d background tasks that had not started; "
-                "running: %s",
+                "left behind after %.1f s of draining: %d tasks that had not started; running: %s",
                 seconds,
                 queued,
                 ", ".join(told(task, self.clock()) for task in left) or "none",
             )
-        fan_outs = {task.fan_out: None for task in left} | self.background_owner.fan_outs
+        fan_outs = {task.fan_out: None for task in left}
+        for owner in (self.background_owner, self._own_owner):
+            fan_outs |= dict.fromkeys(self.fan_outs_of(owner))
         self.end(fan_outs, PoolClosed, f"The pool was closed, and drained for {seconds:.1f} s.")
 
     # Time, process, numbers

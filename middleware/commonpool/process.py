@@ -38,6 +38,7 @@ class _Process:
         self.pools: dict[int, CommonPool] = {}
         self.locks: dict[int, threading.Lock] = {}
         self.replaced = 0  # how many `replacing` blocks are being run
+        self.closes_at_exit = False
 
 
 _process = _Process()
@@ -102,7 +103,9 @@ def _make(pid: int) -> CommonPool:
         pool = _process.pools.get(pid)
         if pool is None:
             pool = CommonPool(_process.config or PoolConfig.from_env())
-            _process.server.at_exit(close)
+            if not _process.closes_at_exit:  # a fork inherits the hooks too
+                _process.closes_at_exit = True
+                _process.server.at_exit(close)
             # the pools of other processes came with the fork: their threads did not
             _process.pools = {pid: pool}
         return pool

@@ -188,6 +188,16 @@ def test_a_fan_out_past_its_time_cancels_abandons_and_says_how_many(make_pool):
     wait_until(lambda: pool.stats().abandoned == 0)
 
 
+def test_a_caller_that_runs_a_task_itself_is_told_when_that_returns(make_pool, request_executor):
+    make_pool(max_workers=1)
+    with Gate() as gate:
+        request_executor().submit(gate)
+        wait_until(lambda: gate.inside == 1)
+        ends_at = time.monotonic() + 0.05
+        with pytest.raises(DeadlineExceeded):
+            run_in_parallel([lambda: wait_until(lambda: time.monotonic() > ends_at)], timeout=0.05)
+
+
 def test_a_caller_that_sleeps_is_told_at_once(make_pool):
     make_pool(max_workers=4)
     with Gate() as gate:
@@ -279,6 +289,20 @@ def test_without_a_thread_for_the_watcher_callers_keep_their_own_time(make_pool)
     pool.watcher.close(1)
     with Gate() as gate, pytest.raises(DeadlineExceeded):
         run_in_parallel([gate, gate], timeout=0.05)
+
+
+def test_a_task_that_nobody_could_want_any_more_is_not_started(make_pool, request_executor):
+    make_pool(max_workers=1)
+    ran = []
+    with Gate() as gate:
+        request_executor().submit(gate)
+        wait_until(lambda: gate.inside == 1)
+        late = request_executor(time.monotonic() + 0.05)
+        future = late.submit(ran.append, 1)
+        wait([future], timeout=30)
+    with pytest.raises(DeadlineExceeded):
+        future.result()
+    assert not ran
 
 
 # 7. Nothing leaks between requests or tasks
