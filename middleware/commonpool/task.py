@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from enum import Enum
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -296,7 +297,7 @@ def nested(outer: ContextRunner, inner: ContextRunner) -> ContextRunner:
 
 def describe(fn: object) -> str:
     """A callable as a person would name it: module and qualified name where it has them."""
-    while hasattr(fn, "func"):  # functools.partial, and what imitates it
+    while isinstance(fn, partial):
         fn = fn.func
     name = getattr(fn, "__qualname__", None)
     if name is None:
@@ -307,14 +308,14 @@ def describe(fn: object) -> str:
 def needs_event_loop(fn: object) -> str:
     """What to say to someone who hands a coroutine to a thread."""
     return (
-        f"{describe(fn)} is a coroutine function: a worker thread has no event loop to run it. "
+        f"{describe(fn)} is an async function: a worker thread has no event loop to run it. "
         "Pass a plain function, or run it to its end in one: lambda: asyncio.run(fn())."
     )
 
 
 def check_callable(fn: object) -> None:
     """Raise `TypeError` for what a worker cannot call, with what to pass instead."""
-    if inspect.iscoroutinefunction(fn):
+    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
         raise TypeError(needs_event_loop(fn))
     if callable(fn):
         return
