@@ -125,7 +125,12 @@ def whole(value: object, most: object) -> bool:
 
 def seconds(value: object, least: float, most: float) -> bool:
     """Whether this is a number from `least` to `most`; NaN is in no range."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return least <= float(value) <= most
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 # For each knob: what its value must be, and whether a value is that (beside all the others).

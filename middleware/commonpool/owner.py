@@ -50,6 +50,11 @@ class OwnerExecutor(ThreadPoolExecutor):
         return self._deadline
 
     @property
+    def ended(self) -> bool:
+        """Whether its request is over."""
+        return self._has_ended
+
+    @property
     def pool(self) -> CommonPool:
         """The process's pool (for its `stats`)."""
         return current_pool()
@@ -298,7 +303,10 @@ def checked_timeout(timeout: float | None) -> float | None:
         raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r:.60}")
     if not timeout >= 0:
         raise ValueError(f"timeout must be 0 seconds or more, got {timeout!r}")
-    return timeout
+    try:
+        return float(timeout)
+    except OverflowError:  # a whole number beyond all floats
+        return math.inf
 
 
 _outside = OwnerExecutor()

@@ -81,12 +81,7 @@ def run_in_parallel(
         fan_out = FanOut(
             owner, timeout=timeout, has_caller=True, stops_on_failure=not return_exceptions
         )
-        batch = [
-            Task(thing, fan_out)
-            if type(thing) is FunctionType and not thing.__code__.co_flags & ASYNC
-            else _task(thing, fan_out, index, keys)
-            for index, thing in enumerate(things)
-        ]
+        batch = _tasks(things, fan_out, keys)
         fan_out.unstarted.extend(batch)
         try:
             owner.pool.help(fan_out, owner.pool.admit(fan_out))
@@ -113,14 +108,30 @@ def _value_or_error(task: Task) -> Any:
     raise task.error
 
 
+def _tasks(things: list[Any], fan_out: FanOut, keys: list[Any] | None) -> list[Task]:
+    """The things as tasks of a fan-out; functions, the most frequent, without asking `as_task`."""
+    try:
+        return [
+            Task(thing, fan_out)
+            if type(thing) is FunctionType and not thing.__code__.co_flags & ASYNC
+            else _task(thing, fan_out, index, keys)
+            for index, thing in enumerate(things)
+        ]
+    except TypeError:
+        for thing in things:
+            if inspect.iscoroutine(thing):  # it will never be awaited: one error is enough
+                thing.close()
+        raise
+
+
 def _task(thing: object, fan_out: FanOut, index: int, keys: list[Any] | None) -> Task:
     try:
         task = as_task(thing)
-        task.fan_out = fan_out
-        return task
     except TypeError as error:
         error.add_note(f"as task {repr(keys[index]) if keys else index + 1} of run_in_parallel")
         raise
+    task.fan_out = fan_out
+    return task
 
 
 def _listed(tasks: Iterable[Any]) -> list[Any]:

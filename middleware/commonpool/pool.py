@@ -82,6 +82,8 @@ class CommonPool(ThreadPoolExecutor):
         super().__init__(max_workers=self.config.max_workers)
         self.clock = clock
         self.pid = os.getpid()
+        # how long a request may take; where the config leaves that to the server, `process` asks it
+        self.request_seconds = math.inf if self.config.deadline is None else self.config.deadline
         self.watcher = Watcher(clock)
         self.background_owner = Owner(self)
         self._own_owner = Owner(self)
@@ -376,7 +378,9 @@ class CommonPool(ThreadPoolExecutor):
         self.watcher.close(CLOSING_GRACE)
         for worker in crew:
             thread = worker.thread
-            if worker.task is None and thread not in (None, threading.current_thread()):
+            if worker.task is not None or thread is None or thread is threading.current_thread():
+                continue
+            if thread.ident is not None:  # else it has not been started yet, and ends at once
                 thread.join(max(0.0, ends_at - self.clock()))
 
     def _begin_closing(self) -> bool:

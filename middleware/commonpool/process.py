@@ -49,12 +49,6 @@ def set_server(server: Server) -> None:
     _process.server = server
 
 
-def request_seconds() -> float:
-    """How long a request may take, in seconds: the config's word, or else the server's."""
-    seconds = current_pool().config.deadline
-    return _process.server.deadline() if seconds is None else seconds
-
-
 def configure(config: PoolConfig | None) -> None:
     """Say how large the process's pool is to be, before or after it was made.
 
@@ -63,9 +57,10 @@ def configure(config: PoolConfig | None) -> None:
 
     Raises:
         ConfigError: it differs from what was said before or from the pool that there is; a
-            variable is wrong; or threads cannot work under this server.
+            variable or the server's time limit is wrong; or threads cannot work under this server.
     """
     _process.server.check()
+    _process.server.deadline()
     if _process.replaced:
         return
     if config is None:
@@ -103,6 +98,8 @@ def _make(pid: int) -> CommonPool:
         pool = _process.pools.get(pid)
         if pool is None:
             pool = CommonPool(_process.config or PoolConfig.from_env())
+            if pool.config.deadline is None:
+                pool.request_seconds = _process.server.deadline()
             if not _process.closes_at_exit:  # a fork inherits the hooks too
                 _process.closes_at_exit = True
                 _process.server.at_exit(close)
@@ -119,11 +116,21 @@ def close() -> None:
 
 
 def reset() -> None:
-    """Close the process's pool and forget it with its config: the next use makes a new one."""
+    """Close the process's pool and forget it with its config: the next use makes a new one.
+
+    Inside a `replacing` block it does nothing.
+    """
+    if _process.replaced:  # what is there is the block's own, and what was there waits for its end
+        return
     pool = _process.pools.pop(os.getpid(), None)
     _process.config = None
     if pool is not None:
         pool.close()
+
+
+def request_seconds() -> float:
+    """How long a request may take, in seconds: the config's word, or else the server's."""
+    return current_pool().request_seconds
 
 
 @contextmanager

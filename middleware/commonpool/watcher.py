@@ -55,6 +55,7 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._wakes_at = -math.inf  # until when the thread sleeps; -inf while it is awake
         self._closed = False
+        self._told = False  # that there is no thread to be had
 
     def at(self, moment: float, action: Callable[[], None]) -> Watch:
         """Run an action once the clock has reached `moment` (seconds on the clock)."""
@@ -78,6 +79,9 @@ class Watcher:
         except RuntimeError as error:  # no more threads to be had, or the interpreter is ending
             with self._lock:
                 self._thread = None
+                told, self._told = self._told, True
+            if told:
+                return
             log.warning(
                 "no thread for the watcher (%s): deadlines are kept by callers alone", error
             )
@@ -101,8 +105,10 @@ class Watcher:
             self._heap.clear()
             self._awake.notify()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        # without an ident it has not been started yet, and cannot be joined; it will end at once
+        if thread is None or thread.ident is None or thread is threading.current_thread():
+            return
+        thread.join(timeout)
 
     def _keep(self) -> None:
         while True:
@@ -116,7 +122,7 @@ class Watcher:
             for action in due:
                 try:
                     action()
-                except Exception:
+                except BaseException:  # SystemExit too: the deadlines of all depend on this thread
                     log.exception("the watcher could not do what was due")
             del due, action  # what it refers to must not live until the next deadline
 

@@ -49,15 +49,13 @@ class CommonPoolMiddleware:
             raise TypeError(f"app must be a WSGI application, not {app!r:.60}")
         configure(config)
         self.app = app
-        self._seconds: float | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
-        if ENVIRON_KEY in environ:  # wrapped twice: the request has its executor already
+        outer = environ.get(ENVIRON_KEY)
+        if outer is not None and not outer.ended:  # wrapped twice: the request has its executor
             return self.app(environ, start_response)
-        seconds = self._seconds
-        if seconds is None:
-            seconds = self._seconds = request_seconds()
+        seconds = request_seconds()
         executor = OwnerExecutor(math.inf if seconds == math.inf else time.monotonic() + seconds)
         environ[ENVIRON_KEY] = executor
         token = current.set(executor)
@@ -65,7 +63,7 @@ class CommonPoolMiddleware:
             body = self.app(environ, start_response)
         except (PoolSaturated, DeadlineExceeded) as error:
             executor.end()
-            return [refuse(error, start_response)]
+            return [refuse(error, start_response, environ)]
         except BaseException:
             executor.end()
             raise
@@ -74,7 +72,7 @@ class CommonPoolMiddleware:
         if passes_through(body, environ):
             executor.end()
             return body
-        return Body(body, executor, start_response)
+        return Body(body, executor, start_response, environ)
 
 
 def passes_through(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
@@ -92,15 +90,20 @@ def passes_through(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
 class Body:
     """A response, each step of which runs as its request."""
 
-    __slots__ = ("_body", "_chunks", "_executor", "_sent", "_start_response")
+    __slots__ = ("_body", "_chunks", "_environ", "_executor", "_sent", "_start_response")
 
     def __init__(
-        self, body: Iterable[bytes], executor: OwnerExecutor, start_response: StartResponse
+        self,
+        body: Iterable[bytes],
+        executor: OwnerExecutor,
+        start_response: StartResponse,
+        environ: WSGIEnvironment,
     ) -> None:
         self._body = body
         self._chunks: Iterator[bytes] | None = None
         self._executor = executor
         self._start_response = start_response
+        self._environ = environ
         self._sent = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -117,7 +120,7 @@ class Body:
             if self._sent:
                 raise
             self._chunks = iter(())
-            chunk = refuse(error, self._start_response)
+            chunk = refuse(error, self._start_response, self._environ)
         except BaseException:  # its end, StopIteration, included
             self._executor.end()
             raise
@@ -151,8 +154,12 @@ def refusal(error: CommonPoolError) -> tuple[str, list[tuple[str, str]], str]:
     return "504 Gateway Timeout", [], "The server could not answer in time.\n"
 
 
-def refuse(error: PoolSaturated | DeadlineExceeded, start_response: StartResponse) -> bytes:
-    """Start the response that tells of an error, and return its body.
+def refuse(
+    error: PoolSaturated | DeadlineExceeded,
+    start_response: StartResponse,
+    environ: WSGIEnvironment,
+) -> bytes:
+    """Start the response that tells of an error, and return its body (none for a HEAD request).
 
     If something was sent already, the server raises the error out of `start_response`: PEP 3333
     has it do so when it is given `exc_info`.
@@ -170,4 +177,4 @@ def refuse(error: PoolSaturated | DeadlineExceeded, start_response: StartRespons
         ],
         sys.exc_info(),
     )
-    return body
+    return b"" if environ.get("REQUEST_METHOD") == "HEAD" else body
