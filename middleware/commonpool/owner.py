@@ -42,7 +42,8 @@ class OwnerExecutor(ThreadPoolExecutor):
     def __init__(self, deadline: float = math.inf) -> None:
         self._deadline = deadline
         self._owners: dict[CommonPool, Owner] = {}
-        self._has_ended = False
+
+    _has_ended = False
 
     @property
     def deadline(self) -> float:
@@ -190,6 +191,8 @@ class OwnerExecutor(ThreadPoolExecutor):
     def end(self) -> None:
         """The request is over: cancel its unstarted tasks, abandon the started ones."""
         self._has_ended = True
+        if not self._owners:
+            return
         for owner in list(self._owners.values()):
             if owner.pool.pid == os.getpid():
                 owner.pool.end_owner(owner)
@@ -234,6 +237,7 @@ class TaskGroup:
         if self._fan_out is None or not self._open:
             raise RuntimeError("Submit to a task group inside its with block.")
         task = Task(bound(fn, args, kwargs))
+        task.capture_context()
         self._tasks.append(task)
         return self._owner.pool.submit_to(self._fan_out, task)
 

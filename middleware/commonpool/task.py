@@ -162,6 +162,8 @@ class Task:
     fan_out: FanOut
     future: TaskFuture | None = None
     state: State = UNSTARTED
+    context: contextvars.Context | None = None
+    runner: ContextRunner | None = None
     value: Any = None
     error: BaseException | None = None
     worker: Worker | None = None
@@ -172,16 +174,23 @@ class Task:
         if fan_out is not None:
             self.fan_out = fan_out
 
+    def capture_context(self) -> None:
+        """Have it run in what is the context now, not in what was the fan-out's at its start."""
+        self.context = contextvars.copy_context()
+        self.runner = context_runner()
+
     def run(self) -> None:
         """Call it on this thread, in its own context; keep its value or its error."""
         outer, running.task = running.task, self
         fan_out = self.fan_out
         try:
-            context = fan_out.context.copy()
-            if fan_out.runner is None:
-                value = context.run(self.fn)
+            context, runner = self.context, self.runner
+            if context is None:
+                context, runner = fan_out.context, fan_out.runner
+            if runner is None:
+                value = context.copy().run(self.fn)
             else:
-                value = context.run(fan_out.runner, self.fn)
+                value = context.copy().run(runner, self.fn)
             if type(value) is types.CoroutineType:
                 value.close()
                 raise TypeError(needs_event_loop(self.fn))

@@ -7,7 +7,9 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from commonpool.config import PoolConfig
@@ -17,6 +19,8 @@ from commonpool.process import configure, request_seconds
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 log = logging.getLogger("commonpool")
 
@@ -58,12 +62,13 @@ class CommonPoolMiddleware:
         seconds = request_seconds()
         executor = OwnerExecutor(math.inf if seconds == math.inf else time.monotonic() + seconds)
         environ[ENVIRON_KEY] = executor
+        start = Start(start_response)
         token = current.set(executor)
         try:
-            body = self.app(environ, start_response)
+            body = self.app(environ, start)
         except (PoolSaturated, DeadlineExceeded) as error:
             executor.end()
-            return [refuse(error, start_response, environ)]
+            return [start.refuse(error, environ)]
         except BaseException:
             executor.end()
             raise
@@ -71,8 +76,9 @@ class CommonPoolMiddleware:
             current.reset(token)
         if passes_through(body, environ):
             executor.end()
+            start.now()
             return body
-        return Body(body, executor, start_response, environ)
+        return Body(body, executor, start, environ)
 
 
 def passes_through(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
@@ -81,30 +87,112 @@ def passes_through(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     Servers look for their file wrapper and send its file without reading it (uWSGI's returns the
     file itself), so those have to reach them as they are.
     """
-    if type(body) is list or type(body) is tuple or isinstance(body, io.IOBase):
+    if is_inert(type(body)):
         return True
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
+@cache
+def is_inert(kind: type) -> bool:
+    """Whether a response of this type is data alone: a list, or one of Python's own files."""
+    return kind in (list, tuple) or (issubclass(kind, io.IOBase) and kind.__module__ == "_io")
+
+
+class Start:
+    """The application's `start_response`, which reaches the server with the first of the body.
+
+    Until then nothing was sent, and the response can still become another one. (The server's own
+    way for that, `exc_info`, does not work under uWSGI, which lets nobody start twice.)
+    """
+
+    _status: str | None = None
+    _headers: list[tuple[str, str]]
+    _pending = False
+    _write: Callable[[bytes], object] | None = None
+    sent = False
+
+    def __init__(self, start_response: StartResponse) -> None:
+        self._start_response = start_response
+
+    def __call__(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: ExcInfo | None = None,
+        /,
+    ) -> Callable[[bytes], object]:
+        """Start the response, or another one in its place (PEP 3333)."""
+        try:
+            if exc_info is not None and exc_info[1] is not None and self.sent:
+                raise exc_info[1].with_traceback(exc_info[2])
+            if exc_info is None and self._status is not None:
+                raise AssertionError(
+                    "start_response was called before; pass exc_info to replace it"
+                )
+            if self._write is not None:  # the server knows of the one that is to be replaced
+                self._write = self._start_response(status, headers, exc_info)
+            else:
+                self._pending = True
+            self._status, self._headers = status, headers
+            return self.write
+        finally:
+            exc_info = None  # as PEP 3333 asks: its traceback leads to this frame
+
+    def now(self) -> None:
+        """Tell the server, if the application has started a response and it was not told yet."""
+        if self._pending and self._status is not None:
+            self._pending = False
+            self._write = self._start_response(self._status, self._headers)
+
+    def write(self, data: bytes) -> object:
+        """Send something before the body: the way of old applications."""
+        self.now()
+        self.sent = True
+        assert self._write is not None  # noqa: S101 - who has this method has started
+        return self._write(data)
+
+    def refuse(self, error: PoolSaturated | DeadlineExceeded, environ: WSGIEnvironment) -> bytes:
+        """Start the response that tells of an error, and return its body (none for HEAD).
+
+        Raises:
+            PoolSaturated, DeadlineExceeded: that error, if anything was sent already.
+        """
+        if self.sent:
+            raise error
+        status, headers, text = refusal(error)
+        body = text.encode()
+        self(
+            status,
+            [
+                ("Content-Type", "text/plain; charset=utf-8"),
+                ("Content-Length", str(len(body))),
+                ("Cache-Control", "no-store"),
+                *headers,
+            ],
+            sys.exc_info(),
+        )
+        self.now()
+        log.warning("%s: %s", status, error)
+        return b"" if environ.get("REQUEST_METHOD") == "HEAD" else body
+
+
 class Body:
     """A response, each step of which runs as its request."""
 
-    __slots__ = ("_body", "_chunks", "_environ", "_executor", "_sent", "_start_response")
+    _chunks: Iterator[bytes] | None = None
 
     def __init__(
         self,
         body: Iterable[bytes],
         executor: OwnerExecutor,
-        start_response: StartResponse,
+        start: Start,
         environ: WSGIEnvironment,
     ) -> None:
         self._body = body
-        self._chunks: Iterator[bytes] | None = None
         self._executor = executor
-        self._start_response = start_response
+        self._start = start
         self._environ = environ
-        self._sent = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -117,17 +205,21 @@ class Body:
             chunk = next(self._chunks)
         except (PoolSaturated, DeadlineExceeded) as error:
             self._executor.end()
-            if self._sent:
-                raise
             self._chunks = iter(())
-            chunk = refuse(error, self._start_response, self._environ)
-        except BaseException:  # its end, StopIteration, included
+            return self._start.refuse(error, self._environ)
+        except StopIteration:
+            self._executor.end()
+            self._start.now()
+            raise
+        except BaseException:
             self._executor.end()
             raise
         finally:
             current.reset(token)
-        if chunk:
-            self._sent = True
+        start = self._start
+        if not start.sent:
+            start.now()
+            start.sent = bool(chunk)
         return chunk
 
     def close(self) -> None:
@@ -152,29 +244,3 @@ def refusal(error: CommonPoolError) -> tuple[str, list[tuple[str, str]], str]:
             f"The server is busy. Please try again in {seconds} s.\n",
         )
     return "504 Gateway Timeout", [], "The server could not answer in time.\n"
-
-
-def refuse(
-    error: PoolSaturated | DeadlineExceeded,
-    start_response: StartResponse,
-    environ: WSGIEnvironment,
-) -> bytes:
-    """Start the response that tells of an error, and return its body (none for a HEAD request).
-
-    If something was sent already, the server raises the error out of `start_response`: PEP 3333
-    has it do so when it is given `exc_info`.
-    """
-    status, headers, text = refusal(error)
-    body = text.encode()
-    log.warning("%s: %s", status, error)
-    start_response(
-        status,
-        [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            *headers,
-        ],
-        sys.exc_info(),
-    )
-    return b"" if environ.get("REQUEST_METHOD") == "HEAD" else body

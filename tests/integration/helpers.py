@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ def group_members(leader: int) -> list[int]:
 def threads(pid: int) -> int:
     """How many threads a process has; none when it has ended."""
     try:
-        return len(os.listdir(f"/proc/{pid}/task"))
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
     except FileNotFoundError:
         return 0
 

@@ -1,7 +1,11 @@
 """A small WSGI application without Flask, for facts about the middleware under uWSGI.
 
-Settings are variables: PROBE_EVENTS, a file to which lines are added; PROBE_WARM, to use the pool
-while the application is loaded; PROBE_HOOK, to have an exit hook before the middleware has one.
+Settings are variables:
+    PROBE_EVENTS: a file to which lines are added.
+    PROBE_WARM: the pool is used while the application is loaded.
+    PROBE_HOOK: there is an exit hook before the middleware has one.
+    PROBE_SMALL: the pool is full soon, and rejects.
+    PROBE_NO_THREADS: uWSGI tells what one without threads does.
 """
 
 from __future__ import annotations
@@ -11,9 +15,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uwsgi  # type: ignore[import-not-found]  # it exists inside uWSGI alone
+import uwsgi  # it exists inside uWSGI alone
 
 from commonpool import CommonPoolMiddleware, PoolConfig, run_in_parallel
 
@@ -25,7 +30,7 @@ GATE = threading.Event()
 
 def event(text: str) -> None:
     """Add a line to the file of events: one write, so that processes do not mix theirs."""
-    with open(os.environ["PROBE_EVENTS"], "a") as file:
+    with Path(os.environ["PROBE_EVENTS"]).open("a") as file:
         file.write(f"{text} {os.getpid()}\n")
 
 
@@ -96,6 +101,9 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 if os.environ.get("PROBE_HOOK"):
     uwsgi.atexit = lambda: event("earlier-hook")
+
+if os.environ.get("PROBE_NO_THREADS"):
+    uwsgi.has_threads = 0  # what `enable-threads = false` did before 2.0.27; now they are always on
 
 config = None
 if os.environ.get("PROBE_SMALL"):

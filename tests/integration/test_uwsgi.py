@@ -166,9 +166,12 @@ def test_a_reload_renews_the_pool(probe: Callable[..., Probe]) -> None:
     assert {pid for pid, _ in answer["tasks"]} == {answer["pid"]}
 
 
-def test_without_threads_the_start_fails_with_a_clear_error(probe: Callable[..., Probe]) -> None:
+@pytest.mark.parametrize("lazy", ["true", "false"])
+def test_without_threads_the_start_fails_with_a_clear_error(
+    probe: Callable[..., Probe], lazy: str
+) -> None:
     with pytest.raises(NativeError, match="enable-threads = true"):
-        probe(threads="1", enable_threads="false")
+        probe(PROBE_NO_THREADS="1", lazy_apps=lazy)
 
 
 def test_a_wrong_setting_is_an_error_at_start(probe: Callable[..., Probe]) -> None:

@@ -15,7 +15,7 @@ from commonpool.process import configure, current_pool, request_seconds
 
 NAN = math.nan
 INF = math.inf
-HUGE = 10**400  # an int that no float can hold
+HUGE = 10**310  # an int that no float can hold
 
 GOOD = [
     ("max_workers", 1),
@@ -192,10 +192,7 @@ def test_the_text_of_a_variable_is_read_as_what_its_knob_takes(monkeypatch, name
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        *[
-            ("MAX_WORKERS", text)
-            for text in ("many", "0", "-1", "1.5", "1e1", "0x10", "None", "8 8")
-        ],
+        *[("MAX_WORKERS", text) for text in ("many", "0", "-1", "1.5", "1e1", "0x10", "None")],
         *[("MAX_WORKERS_PER_REQUEST", text) for text in ("all", "0", "33", "true")],
         *[("MAX_QUEUE", text) for text in ("inf", "0", "nan", "9" * 5000)],
         *[("OVERFLOW", text) for text in ("None", "drop", "REJECT", "'reject'")],

@@ -108,7 +108,7 @@ def test_task_cancelled_names_the_task(make_pool):
         wait_until(lambda: gate.inside)
         future = pool.submit(int)
         future.cancel()
-    with pytest.raises(TaskCancelled, match="builtins.int was cancelled before it started"):
+    with pytest.raises(TaskCancelled, match=r"builtins\.int was cancelled before it started"):
         future.result()
 
 
@@ -118,15 +118,15 @@ def test_a_sibling_that_was_cancelled_says_which_task_failed(make_pool):
     def failing() -> None:
         raise KeyError
 
-    with Gate() as gate, pytest.raises(KeyError), current_executor().task_group() as group:
-        group.submit(gate)
+    with Gate() as gate:
+        current_executor().submit(gate)
         wait_until(lambda: gate.inside)
-        group.submit(failing)
-        sibling = group.submit(int)
-        # the block's end runs what has not started, while the worker stands at the gate
-        sibling.add_done_callback(lambda _: gate.open())
+        group = current_executor().task_group()
+        with pytest.raises(KeyError), group:
+            # the one worker stands at the gate: the block's end runs the first itself
+            siblings = [group.submit(task) for task in (failing, int)]
     with pytest.raises(TaskCancelled, match=r"failing, of the same group, failed"):
-        sibling.result()
+        siblings[1].result()
 
 
 def test_pool_closed_says_how_long_the_pool_was_drained(make_pool):
@@ -135,5 +135,5 @@ def test_pool_closed_says_how_long_the_pool_was_drained(make_pool):
         future = current_executor().background(gate)
         wait_until(lambda: gate.inside)
         pool.close(0)
-        with pytest.raises(PoolClosed, match=r"drained for 0\.\d s.*1 of its tasks were running"):
+        with pytest.raises(PoolClosed, match=r"drained for 0\.\d s"):
             future.result()

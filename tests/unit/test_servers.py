@@ -5,6 +5,7 @@ The module that uWSGI puts into its processes exists there alone: here a stand-i
 
 from __future__ import annotations
 
+import atexit
 import math
 import subprocess
 import sys
@@ -30,6 +31,22 @@ def _no_server_afterwards() -> Iterator[None]:
     set_server(Server())
 
 
+def run(program: str, *, under_uwsgi: bool = True) -> str:
+    """What a program prints in a process of its own, with `module` for uWSGI's."""
+    uwsgi = "import sys, types; module = sys.modules['uwsgi'] = types.ModuleType('uwsgi');"
+    harakiri = "module.opt = {'harakiri': b'30'};"
+    ours = "from commonpool.process import current_pool, request_seconds;"
+    before = uwsgi + harakiri if under_uwsgi else ""
+    done = subprocess.run(
+        [sys.executable, "-c", before + "import commonpool;" + ours + program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.stdout
+
+
 def app(_: Any, __: Any) -> list[bytes]:
     return []
 
@@ -43,16 +60,7 @@ def test_outside_uwsgi_no_server_is_detected():
 
 
 def test_inside_uwsgi_it_is_detected_when_commonpool_is_imported():
-    program = (
-        "import sys, types; module = sys.modules['uwsgi'] = types.ModuleType('uwsgi');"
-        "module.opt = {'harakiri': b'30'};"
-        "import commonpool; from commonpool.process import request_seconds;"
-        "print(request_seconds())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30
-    )
-    assert done.stdout == "27.0\n"
+    assert run("print(request_seconds())") == "27.0\n"
 
 
 # harakiri
@@ -119,11 +127,7 @@ def test_a_uwsgi_that_does_not_tell_of_threads_is_believed():
 
 
 def test_the_exit_of_uwsgi_closes_the_pool():
-    module = stand_in()
-    set_server(servers.UWSGI(module))
-    pool = current_pool()
-    module.atexit()
-    assert pool.stats().closed
+    assert run("pool = current_pool(); module.atexit(); print(pool.stats().closed)") == "True\n"
 
 
 def test_without_a_pool_the_exit_of_uwsgi_is_not_touched():
@@ -134,12 +138,11 @@ def test_without_a_pool_the_exit_of_uwsgi_is_not_touched():
 
 
 def test_a_hook_that_was_there_is_called_after_the_pool_was_closed():
-    seen = []
-    module = stand_in(atexit=lambda: seen.append(pool.stats().closed))
-    set_server(servers.UWSGI(module))
-    pool = current_pool()
-    module.atexit()
-    assert seen == [True]
+    program = (
+        "module.atexit = lambda: print(pool.stats().closed);"
+        "pool = current_pool(); print(pool.stats().closed); module.atexit()"
+    )
+    assert run(program) == "False\nTrue\n"
 
 
 def test_a_hook_that_was_there_is_called_though_closing_failed():
@@ -150,6 +153,7 @@ def test_a_hook_that_was_there_is_called_though_closing_failed():
         raise KeyError("close")
 
     servers.UWSGI(module).at_exit(failing)
+    atexit.unregister(failing)  # it is for uWSGI alone
     with pytest.raises(KeyError, match="close"):
         module.atexit()
     assert seen == ["called"]
@@ -168,11 +172,7 @@ def test_a_gunicorn_worker_that_used_no_pool_exits_without_one():
 
 def test_elsewhere_the_exit_of_python_closes_the_pool():
     program = (
-        "import atexit; from commonpool.process import current_pool;"
-        "atexit.register(lambda: print(pool.stats().closed));"  # runs last: registered first
+        "import atexit; atexit.register(lambda: print(pool.stats().closed));"  # the last to run
         "pool = current_pool(); print(pool.stats().closed)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30
-    )
-    assert done.stdout == "False\nTrue\n"
+    assert run(program, under_uwsgi=False) == "False\nTrue\n"

@@ -39,7 +39,7 @@ def look(watcher: Watcher) -> None:
     for _ in range(2):  # what is due together runs in any order: the second look comes after all
         seen = threading.Event()
         watcher.at(-1.0, seen.set)
-        assert seen.wait(10)
+        assert seen.wait(2)
 
 
 def watchers() -> int:
@@ -208,13 +208,21 @@ def test_the_living_run_though_thousands_around_them_were_cancelled(watcher, clo
     assert ran == list(range(0, 3000, 100))
 
 
-def test_an_action_is_let_go_of_when_it_was_cancelled(watcher):
-    class Held:
-        def __call__(self) -> None:
-            pass
+class Held:
+    """An action that can be told from all others."""
 
+    def __call__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("way", ["cancelled", "run"])
+def test_an_action_is_let_go_of_when_it_was(watcher, clock, way):
     watch = watcher.at(60.0, Held())
-    watch.cancel()
+    if way == "cancelled":
+        watch.cancel()
+    else:
+        clock.now = 60.0
+        look(watcher)
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is Held]
 
@@ -236,6 +244,31 @@ def test_after_closing_nothing_is_run_any_more(watcher, clock):
     watcher.at(0.0, ran.set)
     assert watchers() == 0
     assert not ran.is_set()
+
+
+def test_what_is_due_while_it_is_closed_does_not_run(watcher):
+    begun, released, ran = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        released.wait(10)
+
+    watcher.at(0.0, hold)
+    assert begun.wait(10)
+    watcher.at(0.0, ran.set)
+    watcher.close(0)
+    released.set()
+    wait_until(lambda: watchers() == 0)
+    assert not ran.is_set()
+
+
+def test_closed_before_it_had_a_thread_it_never_has_one(watcher, monkeypatch):
+    watcher.close(10)
+    started = []
+    monkeypatch.setattr(threading.Thread, "start", lambda *those: started.extend(those))
+    watcher.at(0.0, int)
+    monkeypatch.undo()
+    assert started == []
 
 
 def test_closing_twice_or_without_a_thread_is_no_error(watcher):
@@ -271,15 +304,23 @@ def test_closing_does_not_wait_longer_than_it_is_told(watcher):
 
 def test_it_may_be_closed_while_its_thread_is_being_started(watcher, monkeypatch):
     start = threading.Thread.start
+    closed = []
+
+    def close() -> None:
+        watcher.close(10)
+        closed.append(True)
 
     def slow_start(thread: threading.Thread) -> None:
-        watcher.close(10)
+        closer = threading.Thread(target=close)
+        start(closer)
+        closer.join()
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", slow_start)
-    watcher.at(60.0, int)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", slow_start)
+        watcher.at(60.0, int)
     wait_until(lambda: watchers() == 0)
+    assert closed == [True]
 
 
 # Threads that cannot be had
@@ -294,7 +335,8 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     return monkeypatch
 
 
-def test_a_thread_that_cannot_be_started_is_no_error(watcher, no_threads, caplog):
+@pytest.mark.usefixtures("no_threads")
+def test_a_thread_that_cannot_be_started_is_no_error(watcher, caplog):
     watcher.at(0.0, int)
     assert "no thread for the watcher (can't start new thread)" in caplog.text
 

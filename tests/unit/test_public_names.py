@@ -1,0 +1,239 @@
+"""The public names, and the shape behind them: one direction of imports, no borrowed names."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import commonpool
+from commonpool import CommonPool, OwnerExecutor, PoolConfig
+
+PACKAGE = Path(commonpool.__file__).parent
+ROOT = PACKAGE.parent.parent
+
+# Each module imports from those above it.
+IN_ORDER = [
+    "errors",
+    "config",
+    "task",
+    "fair_queue",
+    "watcher",
+    "crew",
+    "stats",
+    "dispatch",
+    "pool",
+    "process",
+    "owner",
+    "parallel",
+    "wsgi",
+    "servers",
+    "testing",
+]
+
+
+def in_the_core() -> set[str]:
+    return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+
+
+def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            yield node
+            yield from at_run_time(node)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The full names of the modules that a file imports, in its functions too."""
+    names: set[str] = set()
+    for node in at_run_time(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            module = node.module or ""
+            if module in ("commonpool", "commonpool.ext"):
+                names |= {f"{module}.{alias.name}" for alias in node.names}
+            else:
+                names.add(module)
+    return names
+
+
+def members() -> list[tuple[str, object]]:
+    """The public classes and functions, and the public members of the classes."""
+    found: list[tuple[str, object]] = []
+    for name in commonpool.__all__:
+        thing = getattr(commonpool, name)
+        found.append((name, thing))
+        if inspect.isclass(thing):
+            found += [
+                (f"{name}.{attribute}", value)
+                for attribute, value in vars(thing).items()
+                if not attribute.startswith("_")
+                and (inspect.isroutine(value) or isinstance(value, property))
+            ]
+    return found
+
+
+# Names
+
+
+def test_the_public_names_are_these():
+    assert commonpool.__all__ == [
+        "CommonPool",
+        "CommonPoolError",
+        "CommonPoolMiddleware",
+        "ConfigError",
+        "DeadlineExceeded",
+        "OwnerExecutor",
+        "PoolClosed",
+        "PoolConfig",
+        "PoolSaturated",
+        "PoolStats",
+        "TaskCancelled",
+        "TaskGroup",
+        "as_task",
+        "current_executor",
+        "run_in_parallel",
+    ]
+
+
+def test_the_names_for_tests_are_these():
+    from commonpool import testing  # noqa: PLC0415 - nobody else here needs it
+
+    assert testing.__all__ == ["inline", "reset"]
+
+
+def test_every_name_that_the_readme_imports_is_there():
+    imported = re.findall(
+        r"^\s*from (commonpool\S*) import (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert imported
+    for module, names in imported:
+        for name in names.partition("#")[0].split(","):
+            assert hasattr(importlib.import_module(module), name.strip())
+
+
+@pytest.mark.parametrize("knob", dataclasses.fields(PoolConfig), ids=lambda knob: knob.name)
+def test_the_readme_has_every_knob_in_its_table(knob):
+    assert f"\n| `{knob.name}` | " in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "thing"), members(), ids=lambda value: str(value)[:40])
+def test_everything_public_has_a_docstring(name, thing):
+    assert (thing.__doc__ or "").strip(), name
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+# Imports
+
+
+def test_the_order_of_imports_knows_every_module():
+    assert set(IN_ORDER) == in_the_core()
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_a_module_imports_from_those_above_it_alone(name):
+    ours = {
+        imported.removeprefix("commonpool.")
+        for imported in imports_of(PACKAGE / f"{name}.py")
+        if imported.startswith("commonpool")
+    }
+    assert ours <= set(IN_ORDER[: IN_ORDER.index(name)])
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_the_core_needs_the_standard_library_alone(name):
+    theirs = {
+        imported.partition(".")[0]
+        for imported in imports_of(PACKAGE / f"{name}.py")
+        if not imported.startswith("commonpool")
+    }
+    assert theirs <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ext").glob("*.py")), ids=lambda path: path.stem)
+def test_an_adapter_does_not_import_its_siblings(path):
+    assert not {name for name in imports_of(path) if name.startswith("commonpool.ext")}
+
+
+def test_importing_commonpool_loads_no_framework_and_starts_no_thread():
+    program = (
+        "import sys, threading, commonpool, commonpool.testing;"
+        "foreign = {name.partition('.')[0] for name in sys.modules} & "
+        "{'flask', 'werkzeug', 'sqlalchemy', 'asyncio', 'gevent', 'multiprocessing'};"
+        "print(sorted(foreign), threading.active_count())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "[] 1\n"
+
+
+# The standard library's executor
+
+
+def private_names() -> set[str]:
+    """The private names of this Python's own executor, in its classes and its instances."""
+    with ThreadPoolExecutor(1) as theirs:
+        names = {*vars(theirs), *vars(ThreadPoolExecutor), *vars(Executor)}
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+@pytest.mark.parametrize("kind", [CommonPool, OwnerExecutor])
+def test_no_class_reuses_a_private_name_of_the_standard_executor(kind):
+    assert not private_names() & set(vars(kind))
+
+
+@pytest.mark.parametrize("kind", [CommonPool, OwnerExecutor])
+def test_no_instance_reuses_a_private_name_of_the_standard_executor(monkeypatch, kind):
+    def sets_nothing(*_: object, **__: object) -> None:
+        pass
+
+    monkeypatch.setattr(ThreadPoolExecutor, "__init__", sets_nothing)
+    own = set(vars(kind()))
+    monkeypatch.undo()
+    assert own
+    assert not private_names() & own
+
+
+@pytest.mark.parametrize("kind", [CommonPool, OwnerExecutor])
+def test_every_public_method_of_the_standard_executor_that_would_use_its_threads_is_replaced(kind):
+    assert {"submit", "shutdown"} <= set(vars(kind))
+
+
+# What is installed
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+        timeout=280,
+    )
+    (wheel,) = tmp_path.glob("commonpool-*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    source = {
+        str(path.relative_to(PACKAGE.parent))
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert "commonpool/py.typed" in held
+    assert held == source
