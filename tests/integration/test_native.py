@@ -107,7 +107,7 @@ def test_a_server_that_ignores_the_order_to_end_is_killed_with_its_children(tmp_
     child.wait_ready(lambda: "ready" in child.log.read_text(), 30)
     assert len(group_members(child.pid)) >= 2
     child.stop(grace=0.1)
-    assert group_members(child.pid) == []
+    wait_until(lambda: group_members(child.pid) == [], what="the end of its children")
     child.stop()
 
 
