@@ -46,6 +46,7 @@ check: ## Style and types: ruff, mypy
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/mypy --no-error-summary tests/typing_check.py
 
 .PHONY: bench
 bench: ## Measure against the peers, through nginx, uWSGI and MariaDB

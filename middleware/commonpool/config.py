@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -184,10 +185,10 @@ def from_text(knob: str, value: object, spelling: Callable[[str], str]) -> objec
         return None
     if knob == "overflow":
         return text
-    try:
-        return float(text) if knob in ("deadline", "drain_timeout") else int(text)
-    except ValueError:
-        raise ConfigError(f"{spelling(knob)}={value!r}: must be {KNOBS[knob][0]}.") from None
+    with contextlib.suppress(ValueError):
+        if text.isascii() and "_" not in text:  # Python would read 1_0 too, and other digits
+            return float(text) if knob in ("deadline", "drain_timeout") else int(text)
+    raise ConfigError(f"{spelling(knob)}={value!r}: must be {KNOBS[knob][0]}.")
 
 
 def check(values: Mapping[str, object], *, spelling: Callable[[str], str]) -> None:
@@ -195,4 +196,12 @@ def check(values: Mapping[str, object], *, spelling: Callable[[str], str]) -> No
     for knob, (words, fits) in KNOBS.items():
         if not fits(values[knob], values):
             beside = f" (max_workers is {values['max_workers']})" if "max_workers," in words else ""
-            raise ConfigError(f"{spelling(knob)}={values[knob]!r}: must be {words}{beside}.")
+            raise ConfigError(f"{spelling(knob)}={shown(values[knob])}: must be {words}{beside}.")
+
+
+def shown(value: object) -> str:
+    """A value for an error."""
+    try:
+        return repr(value)
+    except ValueError:  # Python does not write whole numbers of thousands of digits
+        return "a whole number of thousands of digits"

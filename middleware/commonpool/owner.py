@@ -106,7 +106,7 @@ class OwnerExecutor(ThreadPoolExecutor):
         Raises:
             TypeError: `fn` cannot be called.
             ValueError: a number is out of range.
-            DeadlineExceeded: (while iterating) the time passed first.
+            DeadlineExceeded: the time passed first; while iterating, or at once if there was none.
         """
         check_callable(fn)
         if chunksize < 1:

@@ -348,8 +348,8 @@ class CommonPool(ThreadPoolExecutor):
             message: what happened; the numbers are added.
         """
         cancelled, abandoned, latches = self._dispatch.end(fan_outs, kind, message)
-        announce(cancelled, kind, message)
-        announce(abandoned, kind, message)
+        for task in (*cancelled, *abandoned):
+            announce([task], kind, str(task.fan_out.ending))
         for latch in latches:
             latch.release()
         for task in abandoned:

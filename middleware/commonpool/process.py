@@ -47,6 +47,7 @@ _process = _Process()
 def set_server(server: Server) -> None:
     """Name what runs this process (called when `commonpool.servers` is imported)."""
     _process.server = server
+    _process.closes_at_exit = False
 
 
 def configure(config: PoolConfig | None) -> None:

@@ -485,3 +485,13 @@ def test_logging_is_what_a_reader_needs(make_pool, request_executor, caplog):
         executor.end()
     records = [record for record in caplog.records if record.name == "commonpool"]
     assert [record.levelno for record in records] == [logging.WARNING] * 2
+
+
+def test_a_future_tells_of_its_deadline_with_the_numbers(make_pool, request_executor):
+    make_pool(max_workers=1)
+    executor = request_executor(time.monotonic() + 0.05)
+    with Gate() as gate:
+        future = executor.submit(gate)
+        wait([future], timeout=30)
+    with pytest.raises(DeadlineExceeded, match=r"1 of 1 workers busy"):
+        future.result()

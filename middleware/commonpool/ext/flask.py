@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, current_app, g, has_app_context, request
+from flask import Flask, current_app, g, has_app_context
 from werkzeug.exceptions import GatewayTimeout, HTTPException, ServiceUnavailable
 
 from commonpool.config import PREFIX, PoolConfig
@@ -54,7 +54,7 @@ class FlaskCommonPool:
         )
         app.extensions[EXTENSION] = self
         for kind in (PoolSaturated, DeadlineExceeded):
-            if kind not in own_handlers(app, None):
+            if kind not in own_handlers(app):
                 app.register_error_handler(kind, answer)
         if provide_app_context not in context_providers:
             context_providers.append(provide_app_context)
@@ -93,13 +93,12 @@ def provide_app_context() -> ContextRunner | None:
 def answer(error: PoolSaturated | DeadlineExceeded) -> Any:
     """Answer an error of the pool as Flask would answer an abort with its status."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug documents it
-    for scope in (*reversed(request.blueprints), None):
-        handlers = own_handlers(app, scope)
-        for kind in type(error).__mro__[1:]:
-            if kind is Exception:
-                break
-            if kind in handlers:
-                return app.ensure_sync(handlers[kind])(error)
+    handlers = own_handlers(app)  # of a blueprint, Flask would have found it before this one
+    for kind in type(error).__mro__[1:]:
+        if kind is Exception:
+            break
+        if kind in handlers:
+            return app.ensure_sync(handlers[kind])(error)
     status, headers, text = refusal(error)
     app.logger.warning("%s: %s", status, error)
     aborted: HTTPException
@@ -111,6 +110,6 @@ def answer(error: PoolSaturated | DeadlineExceeded) -> Any:
     return app.handle_http_exception(aborted)
 
 
-def own_handlers(app: Flask, scope: str | None) -> dict[type[Exception], Callable[..., Any]]:
-    """The application's handlers for kinds of errors, in a blueprint or (`None`) everywhere."""
-    return dict(app.error_handler_spec.get(scope, {}).get(None, {}))
+def own_handlers(app: Flask) -> dict[type[Exception], Callable[..., Any]]:
+    """The application's handlers for kinds of errors, those of its blueprints aside."""
+    return dict(app.error_handler_spec.get(None, {}).get(None, {}))
