@@ -9,7 +9,7 @@ from commonpool import ConfigError, PoolConfig
 
 @pytest.mark.parametrize("text", ["1_0", "٣", "0x10", "1e1", "1.0", "+-1"])
 def test_a_whole_number_in_a_variable_is_written_in_plain_digits(text):
-    with pytest.raises(ConfigError, match="COMMONPOOL_MAX_WORKERS=.*whole number from 1"):
+    with pytest.raises(ConfigError, match=r"COMMONPOOL_MAX_WORKERS=.*whole number from 1"):
         PoolConfig.from_env({"COMMONPOOL_MAX_WORKERS": text})
 
 
