@@ -16,7 +16,7 @@ from typing import Any, Self
 from commonpool.errors import TaskCancelled
 from commonpool.pool import CommonPool, bound
 from commonpool.process import current_pool
-from commonpool.task import FanOut, Owner, Task, TaskFuture, check_callable, describe, running
+from commonpool.task import FanOut, Owner, Task, TaskFuture, check_callable, describe
 
 current: ContextVar[OwnerExecutor | None] = ContextVar("commonpool_executor", default=None)
 """The executor of the request that this context belongs to."""
@@ -172,21 +172,10 @@ class OwnerExecutor(ThreadPoolExecutor):
         """
         owner = self.owner
         if cancel_futures:
-            for fan_out in self._open_fan_outs(owner):
+            for fan_out in owner.pool.open_fan_outs(owner):
                 owner.pool.withdraw(fan_out, "The executor was shut down.")
-        while wait and (fan_outs := self._open_fan_outs(owner)):
-            for fan_out in fan_outs:
-                owner.pool.help(fan_out)
-
-    @staticmethod
-    def _open_fan_outs(owner: Owner) -> list[FanOut]:
-        """Those that this thread may wait for without waiting for itself."""
-        this_task = running.task
-        return [
-            fan_out
-            for fan_out in owner.pool.fan_outs_of(owner)
-            if this_task is None or fan_out.parent is this_task
-        ]
+        if wait:
+            owner.pool.help_all(owner)
 
     def end(self) -> None:
         """The request is over: cancel its unstarted tasks, abandon the started ones."""

@@ -34,6 +34,7 @@ from commonpool.task import (
     TaskFuture,
     check_callable,
     describe,
+    running,
 )
 from commonpool.watcher import Watcher
 
@@ -103,14 +104,12 @@ class CommonPool(ThreadPoolExecutor):
             cancel_futures: whether to cancel those that have not started.
         """
         if cancel_futures:
-            for fan_out in self.fan_outs_of(self._own_owner):
+            for fan_out in self.open_fan_outs(self._own_owner):
                 self.withdraw(fan_out, "The pool was shut down.")
         if not wait:
             self._begin_closing()
             return
-        while fan_outs := self.fan_outs_of(self._own_owner):
-            for fan_out in fan_outs:
-                self.help(fan_out)
+        self.help_all(self._own_owner)
         self.close()
 
     # Submitting
@@ -121,6 +120,7 @@ class CommonPool(ThreadPoolExecutor):
         Raises:
             DeadlineExceeded: the fan-out's deadline has passed.
             PoolSaturated: there is no room, and the pool is to reject.
+            BaseException: it was run at once, and raised what is not an `Exception` (Ctrl-C).
         """
         self._check(fan_out)
         task.fan_out = fan_out
@@ -131,6 +131,8 @@ class CommonPool(ThreadPoolExecutor):
         if route is Route.TO_CALLER:
             task.run()
             self._settle_here(task)
+            if task.error is not None and not isinstance(task.error, Exception):
+                raise task.error
         elif route is Route.REJECTED:
             raise self._saturated(1)
         elif route is Route.CANCELLED:
@@ -205,6 +207,24 @@ class CommonPool(ThreadPoolExecutor):
                 break
         self._forget_watch(fan_out)
         del fan_out  # the traceback of a task's error leads to this frame
+
+    def help_all(self, owner: Owner) -> None:
+        """Help with all of an owner's fan-outs that this thread may wait for, and wait for them."""
+        while fan_outs := self.open_fan_outs(owner):
+            for fan_out in fan_outs:
+                self.help(fan_out)
+
+    def open_fan_outs(self, owner: Owner) -> list[FanOut]:
+        """An owner's fan-outs that are not done; inside a task, those that this task has made.
+
+        A task that waited for others, too, would wait for itself.
+        """
+        this_task = running.task
+        return [
+            fan_out
+            for fan_out in self._dispatch.fan_outs_of(owner)
+            if this_task is None or fan_out.parent is this_task
+        ]
 
     def _sleep(self, fan_out: FanOut, latch: Latch) -> None:
         """Sleep until no task of the fan-out is at a worker, or until its deadline."""
@@ -328,10 +348,6 @@ class CommonPool(ThreadPoolExecutor):
         for latch in latches:
             latch.release()
 
-    def fan_outs_of(self, owner: Owner) -> list[FanOut]:
-        """The fan-outs of an owner that are not done."""
-        return self._dispatch.fan_outs_of(owner)
-
     def expire(self, fan_out: FanOut) -> None:
         """The deadline of a fan-out has passed."""
         self.end((fan_out,), DeadlineExceeded, self._late(fan_out.deadline))
@@ -406,7 +422,7 @@ class CommonPool(ThreadPoolExecutor):
             )
         fan_outs = {task.fan_out: None for task in left}
         for owner in (self.background_owner, self._own_owner):
-            fan_outs |= dict.fromkeys(self.fan_outs_of(owner))
+            fan_outs |= dict.fromkeys(self._dispatch.fan_outs_of(owner))
         self.end(fan_outs, PoolClosed, f"The pool was closed, and drained for {seconds:.1f} s.")
 
     # Time, process, numbers

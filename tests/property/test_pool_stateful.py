@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from commonpool import (
     CommonPoolError,
+    DeadlineExceeded,
     OwnerExecutor,
     PoolConfig,
     PoolSaturated,
@@ -226,18 +227,49 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             assert results == [number for number, _ in numbered]
 
-    @rule(data=st.data())
-    def cancel(self, data):
+    @rule(which=st.integers(0, 2), size=st.integers(1, 6), micros=st.integers(0, 1000))
+    def fan_out_with_little_time(self, which, size, micros):
+        executor = self.requests[which % len(self.requests)]
+        numbered = [self.task(fail=False) for _ in range(size)]
+        try:
+            results = as_request(
+                executor,
+                lambda: run_in_parallel([task for _, task in numbered], timeout=micros / 1e6),
+            )
+        except (DeadlineExceeded, PoolSaturated) as error:
+            self.rejected += isinstance(error, PoolSaturated)
+        else:
+            assert results == [number for number, _ in numbered]
+
+    @rule(which=st.integers(0, 2), size=st.integers(0, 6), fail=st.booleans())
+    def task_group(self, which, size, fail):
+        executor = self.requests[which % len(self.requests)]
+        numbered = [self.task(fail=fail and n == size // 2) for n in range(size)]
+        futures = []
+        try:
+            with executor.task_group() as group:
+                futures += [group.submit(task) for _, task in numbered]
+        except Expected:
+            assert fail
+        except PoolSaturated:
+            self.rejected += 1
+        else:
+            assert [future.result() for future in futures] == [number for number, _ in numbered]
+        assert all(future.done() for future in futures)
+
+    # Which futures there are depends on who came first, so they are not drawn, but counted off.
+    @rule(which=st.integers(0, 50))
+    def cancel(self, which):
         if self.futures:
-            number, _, future = data.draw(st.sampled_from(self.futures))
+            number, _, future = self.futures[which % len(self.futures)]
             if future.cancel():
                 assert future.cancelled()
                 assert not self.ran[number]
 
-    @rule(data=st.data())
-    def read(self, data):
+    @rule(which=st.integers(0, 50))
+    def read(self, which):
         if self.futures:
-            number, fail, future = data.draw(st.sampled_from(self.futures))
+            number, fail, future = self.futures[which % len(self.futures)]
             self.check(number, fail, future)
 
     def check(self, number, fail, future):

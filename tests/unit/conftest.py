@@ -1,4 +1,4 @@
-"""Pools of a test's own."""
+"""What a test asks for by name: pools of its own, ways to send a request, a watcher's clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from commonpool import CommonPool, OwnerExecutor, PoolConfig, process
+from commonpool.watcher import Watcher
+from tests.unit.watcher_helpers import Clock
+from tests.unit.wsgi_helpers import Way
 
 
 @pytest.fixture
@@ -37,3 +40,23 @@ def request_executor() -> Iterator[Callable[..., OwnerExecutor]]:
     yield make
     for executor in executors:
         executor.end()
+
+
+@pytest.fixture(params=["directly", "between validators", "through a real server"])
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each of the ways to put an application behind the middleware, and to send it a request."""
+    return Way(request.param)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that goes when it is told to."""
+    return Clock()
+
+
+@pytest.fixture
+def watcher(clock: Clock) -> Iterator[Watcher]:
+    """A watcher on that clock; it is closed after the test."""
+    watcher = Watcher(clock)
+    yield watcher
+    watcher.close(10)

@@ -257,3 +257,19 @@ def test_shutting_a_pool_down_can_cancel_what_has_not_started():
     gate.open()
     assert held.exception() is None
     wait_until(lambda: pool.stats().workers == 0)
+
+
+def test_a_pool_of_one_s_own_can_be_shut_down_by_a_task_of_its_own():
+    pool = CommonPool(PoolConfig(max_workers=1))
+    wait([pool.submit(pool.shutdown)], timeout=30)
+    wait_until(lambda: pool.stats().workers == 0)
+
+
+def test_ctrl_c_in_a_task_that_submit_runs_at_once_is_passed_on(make_pool):
+    make_pool(max_workers=1).close(0)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        current_executor().submit(interrupted)

@@ -1,0 +1,72 @@
+"""What was cancelled does not run, and nothing is held on to that was cancelled or was run."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from commonpool.watcher import Watch
+from tests.unit.watcher_helpers import look
+
+
+def test_what_is_cancelled_does_not_run(watcher, clock):
+    ran = threading.Event()
+    watcher.at(10.0, ran.set).cancel()
+    clock.now = 10.0
+    look(watcher)
+    assert not ran.is_set()
+
+
+def test_cancelling_twice_and_too_late_is_no_error(watcher, clock):
+    watch = watcher.at(10.0, int)
+    clock.now = 10.0
+    look(watcher)
+    watch.cancel()
+    watch.cancel()
+
+
+def test_thousands_of_cancelled_watches_do_not_pile_up(watcher):
+    for _ in range(10_000):
+        watcher.at(60.0, int).cancel()
+    gc.collect()
+    assert sum(type(thing) is Watch for thing in gc.get_objects()) < 300
+
+
+def test_cancelled_watches_do_not_pile_up_between_living_ones(watcher):
+    living = [watcher.at(60.0, int) for _ in range(1000)]
+    for _ in range(10_000):
+        watcher.at(60.0, int).cancel()
+    gc.collect()
+    assert sum(type(thing) is Watch for thing in gc.get_objects()) < 2 * len(living) + 300
+
+
+def test_the_living_run_though_thousands_around_them_were_cancelled(watcher, clock):
+    ran = []
+    for number in range(3000):
+        watch = watcher.at(60.0 + number, lambda number=number: ran.append(number))
+        if number % 100:
+            watch.cancel()
+    clock.now = 4000.0
+    look(watcher)
+    assert ran == list(range(0, 3000, 100))
+
+
+class Held:
+    """An action that can be told from all others."""
+
+    def __call__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("way", ["cancelled", "run"])
+def test_an_action_is_let_go_of_when_it_was(watcher, clock, way):
+    watch = watcher.at(60.0, Held())
+    if way == "cancelled":
+        watch.cancel()
+    else:
+        clock.now = 60.0
+        look(watcher)
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing) is Held]
