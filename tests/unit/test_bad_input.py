@@ -176,7 +176,9 @@ def test_what_is_no_list_of_tasks_is_refused_by_its_type(tasks):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "results"), [([], []), ((), []), (iter(()), []), ({}, {})], ids=repr
+    ("tasks", "results"),
+    [([], []), ((), []), (iter(()), []), ({}, {})],
+    ids=lambda value: type(value).__name__,
 )
 def test_no_tasks_have_no_results(tasks, results):
     assert run_in_parallel(tasks) == results

@@ -87,7 +87,7 @@ def test_pool_saturated_carries_the_numbers_and_what_to_do(make_pool):
 def test_deadline_exceeded_carries_the_numbers(make_pool):
     make_pool(max_workers=1)
     with Gate() as gate, pytest.raises(DeadlineExceeded) as caught:
-        run_in_parallel([gate, int], timeout=0.05)
+        run_in_parallel([gate, int], timeout=0.3)
     message = str(caught.value)
     assert "The deadline" in message
     assert "1 of its tasks were running and are abandoned" in message

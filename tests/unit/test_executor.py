@@ -231,7 +231,7 @@ def test_the_pool_tells_its_state_in_a_line(make_pool, request_executor):
 def test_a_deadline_error_tells_the_load(make_pool):
     make_pool(max_workers=2)
     with Gate() as gate, pytest.raises(DeadlineExceeded, match=r"2 of 2 workers busy, 0 of 8"):
-        run_in_parallel([gate, gate], timeout=0.05)
+        run_in_parallel([gate, gate], timeout=0.3)
 
 
 def test_a_pool_of_one_s_own_can_be_shut_down_without_waiting():

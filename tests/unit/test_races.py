@@ -115,7 +115,7 @@ def test_the_end_of_a_request_against_submit(make_pool):
 def test_the_deadline_against_completion(make_pool):
     pool = make_pool(max_workers=2)
     outcomes: Counter[str] = Counter()
-    for delay in itertools.islice(itertools.cycle([0.0, 2e-5, 5e-5, 1e-4, 5e-4]), ROUNDS):
+    for delay in itertools.islice(itertools.cycle([2e-5, 5e-5, 1e-4, 5e-4, 5e-3]), ROUNDS):
         tasks = [Count(), Count(), Count()]
         try:
             assert run_in_parallel(tasks, timeout=delay) == [1, 1, 1]
@@ -124,7 +124,7 @@ def test_the_deadline_against_completion(make_pool):
             outcomes["late"] += 1
         assert all(task.times <= 1 for task in tasks)
     settled(pool)
-    assert outcomes["late"]
+    assert set(outcomes) == {"in time", "late"}
 
 
 def test_the_deadline_of_a_request_against_the_completion_of_its_futures(make_pool):

@@ -19,12 +19,23 @@ def test_what_is_cancelled_does_not_run(watcher, clock):
     assert not ran.is_set()
 
 
-def test_cancelling_twice_and_too_late_is_no_error(watcher, clock):
-    watch = watcher.at(10.0, int)
+def test_cancelling_too_late_or_twice_counts_for_nothing(watcher, clock):
+    """Else the heap would be taken for one of cancelled watches, and what is in it lost."""
+    done = [watcher.at(10.0, int) for _ in range(150)]
     clock.now = 10.0
     look(watcher)
-    watch.cancel()
-    watch.cancel()
+    for watch in done:
+        watch.cancel()
+    seen = threading.Event()
+    waiting = watcher.at(20.0, seen.set)
+    for _ in range(150):
+        once = watcher.at(30.0, int)
+        once.cancel()
+        once.cancel()
+    clock.now = 20.0
+    look(watcher)
+    assert seen.is_set()
+    assert waiting.action is None
 
 
 def test_thousands_of_cancelled_watches_do_not_pile_up(watcher):

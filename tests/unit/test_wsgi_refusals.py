@@ -77,7 +77,9 @@ def test_retry_after_is_what_the_error_says():
 
 
 def test_the_answer_tells_a_client_none_of_the_numbers(way):
-    assert b"9 of 9" not in way.ask(raises_before_start(REFUSED[0][0])).body
+    answer = way.ask(raises_before_start(REFUSED[0][0]))
+    assert answer.status == "503 Service Unavailable"
+    assert b"9 of 9" not in answer.body
 
 
 def test_the_numbers_are_logged(caplog):
