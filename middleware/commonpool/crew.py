@@ -9,6 +9,11 @@ from itertools import count
 
 from commonpool.task import Task
 
+# Seconds after which nobody relies on a worker that is on its way: it takes microseconds, and on a
+# machine that is choked some hundredths of a second; but Ctrl-C can come between the choice of a
+# worker and its waking.
+LONG_WAY = 1.0
+
 log = logging.getLogger("commonpool")
 
 
@@ -48,14 +53,19 @@ class Crew:
     Args:
         most: how many workers there may be.
         work: what a worker's thread runs.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, most: int, work: Callable[[Worker], None]) -> None:
+    def __init__(
+        self, most: int, work: Callable[[Worker], None], clock: Callable[[], float]
+    ) -> None:
         self.most = most
         self.members: dict[Worker, None] = {}
         self.idle: list[Worker] = []
         self._work = work
+        self._clock = clock
         self._on_their_way = 0
+        self._summoned_at = 0.0
         self._names = count(1)
         self._warned = False
 
@@ -76,19 +86,23 @@ class Crew:
 
     def summon(self) -> Worker | None:
         """Choose a worker for the queue, unless one is on its way there."""
+        now = self._clock()
+        if now - self._summoned_at >= LONG_WAY:
+            self._on_their_way = 0
         if self._on_their_way:
             return None
         worker = self.free()
         if worker is not None:
             worker.summoned = True
             self._on_their_way += 1
+            self._summoned_at = now
         return worker
 
     def arrived(self, worker: Worker) -> None:
         """A worker is at the queue: the next one may be summoned."""
         if worker.summoned:
             worker.summoned = False
-            self._on_their_way -= 1
+            self._on_their_way = max(0, self._on_their_way - 1)
 
     def rest(self, worker: Worker) -> None:
         """A worker found nothing to do, and will sleep."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
 
 from commonpool.config import PoolConfig
 from commonpool.crew import Crew, Worker
-from commonpool.errors import CommonPoolError
+from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
 from commonpool.stats import PoolStats
 from commonpool.task import (
@@ -25,6 +26,9 @@ from commonpool.task import (
 
 Latch = threading.Lock
 
+# From how many seconds on an error says by how much a deadline was missed.
+LATE = 0.1
+
 
 class Route(Enum):
     """Where a newly submitted task goes."""
@@ -40,7 +44,7 @@ class Dispatch:
     """The queue, the workers and the counts, behind one lock.
 
     Guarantees:
-        Every method takes the lock once, decides, and returns what is to be done outside of it.
+        Every public method takes the lock once, decides, and returns what is to be done after.
         While it is held, nothing blocks, no code of a user runs, and no thread is woken.
         A task is claimed once, and settled once.
 
@@ -61,8 +65,9 @@ class Dispatch:
             capacity=config.waiting_places,
             share=config.max_workers_per_request or config.max_workers,
         )
-        self._crew = Crew(config.max_workers, work)
+        self._crew = Crew(config.max_workers, work, clock)
         self._drained: Latch | None = None
+        self._closer: threading.Thread | None = None
         self._abandoned = 0
         self._run_by_workers = 0
         self._run_by_callers = 0
@@ -78,6 +83,7 @@ class Dispatch:
         owner = fan_out.owner
         in_task = running.task is not None
         with self._guard:
+            self._check_time(fan_out)
             if fan_out.failure is not None or fan_out.ending is not None:
                 task.state = CANCELLED
                 self._cancelled += 1
@@ -110,6 +116,9 @@ class Dispatch:
         owner = fan_out.owner
         roused: list[Worker] = []
         with self._guard:
+            self._check_time(fan_out)
+            if fan_out.ending is not None:  # since it was made: its request ended, say
+                return None, 0, roused
             mine = None if fan_out.patient else fan_out.unstarted.popleft()
             if fan_out.unstarted and not (self.closing or owner.ended):
                 owner.fan_outs[fan_out] = None
@@ -131,6 +140,15 @@ class Dispatch:
             if mine is not None:
                 self._to_caller(mine)
             return mine, 0, roused
+
+    def _check_time(self, fan_out: FanOut) -> None:
+        """Raise `DeadlineExceeded` for what comes too late.
+
+        Under the lock: what is in time here is registered before the watcher can look for it.
+        """
+        if fan_out.deadline != math.inf and self._clock() >= fan_out.deadline:
+            late = passed(self._clock() - fan_out.deadline)
+            raise DeadlineExceeded(f"{late} Nothing was started ({self._load()}).")
 
     def _to_caller(self, task: Task) -> Route:
         task.state = RUNNING
@@ -157,7 +175,18 @@ class Dispatch:
         self._queue.finish(task)
 
     def _summon(self) -> Worker | None:
+        self._queue.fed = False
         return self._crew.summon() if self._queue.ready else None
+
+    @property
+    def fed(self) -> bool:
+        """Whether a place that became free has gone to a task for which nobody was summoned yet."""
+        return self._queue.fed
+
+    def summon(self) -> Worker | None:
+        """A worker to rouse, if there is something in the queue for one and none is on its way."""
+        with self._guard:
+            return self._summon()
 
     def not_started(self, worker: Worker) -> None:
         """A worker's thread could not be started: what it was promised is unstarted as before."""
@@ -169,6 +198,37 @@ class Dispatch:
                 task.fan_out.unstarted.appendleft(task)
                 self._queue.enter(task.fan_out)
 
+    def next_orphan(self) -> Task | None:
+        """With no living worker left: the next task in the queue, claimed for this thread."""
+        with self._guard:
+            task = None if self._crew.members else self._queue.take()
+            if task is not None:
+                self._queue.finish(task)
+                self._to_caller(task)
+                self._forget_if_done(task.fan_out)
+            return task
+
+    def lost(self, worker: Worker) -> tuple[list[Task], list[Latch]]:
+        """A worker's thread has ended by an error that is not its task's.
+
+        Returns:
+            The task that it leaves behind, if any, and which latches to release.
+        """
+        cancelled: list[Task] = []
+        latches: list[Latch] = []
+        with self._guard:
+            task = worker.task
+            if task is not None and task.state is UNSTARTED:
+                self._unpromise(task, worker)
+                task.fan_out.unstarted.appendleft(task)
+                self._queue.enter(task.fan_out)
+                task = None
+            elif task is not None:
+                self._leave(worker, task, cancelled, latches)
+            if worker in self._crew.members:
+                self._crew.leave(worker)
+            return ([] if task is None else [task, *cancelled]), latches
+
     def take_back(self, task: Task) -> bool:
         """Claim a task for its caller after all, unless a living worker will come to it."""
         with self._guard:
@@ -176,6 +236,7 @@ class Dispatch:
             if task.state is not UNSTARTED or (live and running.task is None):
                 return False
             self._claim(task)
+            task.fan_out.at_workers += 1
             return True
 
     # Claims of callers
@@ -188,7 +249,7 @@ class Dispatch:
                 task.state = RUNNING
                 self._run_by_callers += 1
                 return task, None
-            if fan_out.at_workers:
+            if fan_out.at_workers and fan_out.ending is None:
                 latch = Latch()
                 latch.acquire()
                 fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
@@ -202,7 +263,15 @@ class Dispatch:
             if task.state is not UNSTARTED:
                 return False
             self._claim(task)
+            task.fan_out.at_workers += 1
             return True
+
+    def brought(self, task: Task) -> list[Latch]:
+        """The caller that claimed a task has settled it: which latches to release."""
+        with self._guard:
+            task.fan_out.at_workers -= 1
+            self._forget_if_done(task.fan_out)
+            return self._sleepers(task.fan_out)
 
     def claim_or_promise(self, task: Task) -> tuple[bool, Worker | None]:
         """Have a free worker start an unstarted task, or else claim it for this thread.
@@ -213,11 +282,13 @@ class Dispatch:
         with self._guard:
             if task.state is not UNSTARTED or task.worker is not None:
                 return False, None
-            if self._queue.queued == 1 and self._crew.expecting:  # a worker, for this very task
+            # the one place is this task's, and a worker is on its way to it
+            if self._queue.queued == 1 and self._queue.ready and self._crew.expecting:
                 return False, None
             worker = self._promise(task)
             if worker is None:
                 self._claim(task)
+                task.fan_out.at_workers += 1
             else:
                 self._queue.claim(task)
             return worker is None, worker
@@ -375,8 +446,13 @@ class Dispatch:
             return list(owner.fan_outs)
 
     def withdraw(self, fan_out: FanOut) -> tuple[list[Task], list[Latch]]:
-        """Take a fan-out's unstarted tasks back: which they are, and which latches to release."""
+        """Take a fan-out's unstarted tasks back: which they are, and which latches to release.
+
+        Not those of `run_in_parallel`: nobody holds their futures, and their caller wants results.
+        """
         with self._guard:
+            if not any(task.future is not None for task in fan_out.unstarted):
+                return [], []
             tasks = self._cancel_unstarted(fan_out)
             self._forget_if_done(fan_out)
             return tasks, self._sleepers(fan_out)
@@ -420,20 +496,23 @@ class Dispatch:
             if self.closing:
                 return None
             self.closing = True
-            orphans = []
-            for fan_out in self._queue.fan_outs():
-                if fan_out.owner in lasting:
-                    continue
-                if fan_out.has_caller:
-                    self._queue.leave(fan_out)
-                else:
-                    orphans.append(fan_out)
+            orphans = [
+                fan_out
+                for fan_out in self._queue.fan_outs()
+                if fan_out.owner not in lasting and not fan_out.has_caller
+            ]
             idle, self._crew.idle = self._crew.idle, []
             return orphans, idle
 
-    def drain(self) -> tuple[list[Worker], Latch | None]:
-        """All workers, and a latch that is released once they are done, if they are not."""
+    def drain(self) -> tuple[list[Worker], Latch | None] | None:
+        """All workers, and a latch that is released once they are done, if they are not.
+
+        `None` if another thread has come first.
+        """
         with self._guard:
+            if self._closer is not None:
+                return None
+            self._closer = threading.current_thread()
             if self._unfinished():
                 self._drained = Latch()
                 self._drained.acquire()
@@ -446,20 +525,25 @@ class Dispatch:
         )
 
     def _tasks_of_others(self) -> list[Task]:
-        """What workers other than this thread run, or have been promised."""
-        this_thread = threading.current_thread()
+        """What workers other than the one that closes run, or have been promised."""
         return [
             worker.task
             for worker in self._crew.members
-            if worker.task is not None and worker.thread is not this_thread
+            if worker.task is not None and worker.thread is not self._closer
         ]
 
     def remaining(self) -> tuple[list[Task], int]:
-        """What workers other than this thread run, and how many tasks are queued."""
+        """What workers still run when the drain is over, and how many tasks are queued.
+
+        What a caller waits for goes back to that caller.
+        """
         with self._guard:
+            for fan_out in self._queue.fan_outs():
+                if fan_out.has_caller:
+                    self._queue.leave(fan_out)
             return self._tasks_of_others(), self._queue.queued
 
-    # Acting on a worker, and telling
+    # Telling
 
     def rouse(self, worker: Worker) -> bool:
         """Wake a worker or start it (no lock is held); whether that was possible."""
@@ -496,3 +580,8 @@ class Dispatch:
                 failed=self._failed,
                 closed=self.closing,
             )
+
+
+def passed(late: float) -> str:
+    """That a deadline has passed, and how many seconds ago, if that says anything."""
+    return f"The deadline passed {late:.1f} s ago." if late >= LATE else "The deadline has passed."

@@ -25,6 +25,7 @@ class FairQueue:
         self.capacity = capacity
         self.share = share
         self.queued = 0
+        self.fed = False  # whether free places went to tasks, since somebody set this to False
         # All owners that hold places; of those, the ones that may have a worker, in turn; and the
         # fan-outs with more tasks than places. Lines are OrderedDicts: a dict whose first entry is
         # taken again and again gets slower with each, and a deque cannot be left from the middle.
@@ -62,7 +63,10 @@ class FairQueue:
         if not self._turns:
             return None
         owner, _ = self._turns.popitem(last=False)
-        fan_out = next(iter(owner.line))
+        fan_out = next(iter(owner.line), None)
+        if fan_out is None or not fan_out.unstarted:
+            self._mend(owner)
+            return self.take()
         task = fan_out.unstarted.popleft()
         owner.at_workers[task] = None
         self._give_back(fan_out, 1)
@@ -125,6 +129,16 @@ class FairQueue:
         del owner.at_workers[task]
         self._refresh(owner)
 
+    def _mend(self, owner: Owner) -> None:
+        """Count anew what an exception out of nowhere (Ctrl-C) has left half done."""
+        for fan_out in list(owner.line):
+            fan_out.places = min(fan_out.places, len(fan_out.unstarted))
+            if not fan_out.places:
+                del owner.line[fan_out]
+        owner.queued = sum(fan_out.places for fan_out in owner.line)
+        self._refresh(owner)
+        self.queued = sum(waiting.queued for waiting in self._waiting)
+
     def _fit(self, fan_out: FanOut) -> None:
         """Give back the places of a fan-out that claimed tasks have left empty."""
         if fan_out.kept < 0:
@@ -163,6 +177,7 @@ class FairQueue:
         while self._hungry and self.queued < self.capacity:
             fan_out, _ = self._hungry.popitem(last=False)
             self._grant(fan_out, 1)
+            self.fed = True
             self._ask(fan_out)
 
     def _displace_for(self, newcomer: FanOut, wanted: int) -> None:

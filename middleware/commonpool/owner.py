@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from itertools import islice
@@ -69,6 +70,8 @@ class OwnerExecutor(ThreadPoolExecutor):
             # setdefault is one step: two threads of one request get the same record
             owner = self._owners.setdefault(pool, Owner(pool, self._deadline))
             owner.ended = self._has_ended
+            for old in [old for old in self._owners if old.closed and old is not pool]:
+                self._owners.pop(old, None)
         return owner
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
@@ -124,13 +127,13 @@ class OwnerExecutor(ThreadPoolExecutor):
         def results() -> Iterator[Any]:
             try:
                 while futures:
-                    value = futures.popleft().result()
                     for args in islice(calls, 1):
                         futures.append(owner.pool.submit_to(fan_out, Task(partial(fn, *args))))
-                    yield value
+                    yield futures.popleft().result()
             finally:
                 for future in futures:
                     future.cancel()
+                owner.pool.forget_watch(fan_out)
 
         return results()
 
@@ -164,7 +167,8 @@ class OwnerExecutor(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Wait for this owner's tasks, helping; what `with executor:` does at its end.
 
-        Inside a task, for those that this task has submitted. The executor can be used on.
+        Inside a task, for those that this task has submitted. The executor can be used on. (In a
+        thread that a task has started and waits for, it would wait for that task.)
 
         Args:
             wait: whether to wait at all.
@@ -225,6 +229,7 @@ class TaskGroup:
         """
         if self._fan_out is None or not self._open:
             raise RuntimeError("Submit to a task group inside its with block.")
+        self._owner.pool.check_process()
         task = Task(bound(fn, args, kwargs))
         task.capture_context()
         self._tasks.append(task)
@@ -240,13 +245,18 @@ class TaskGroup:
         assert fan_out is not None  # noqa: S101 - __enter__ made it
         pool = fan_out.owner.pool
         try:
+            if pool.pid != os.getpid():  # the block has forked, and this is the child
+                if error is None:
+                    pool.check_process()
+                return
             if isinstance(error, Exception):
                 pool.withdraw(fan_out, "The block of its task group failed.")
             elif error is not None:
                 pool.end((fan_out,), TaskCancelled, "The block of its task group was interrupted.")
             pool.help(fan_out)
             self._open = False
-            if error is None:
+            symptom = isinstance(error, TaskCancelled) and fan_out.failure is not None
+            if error is None or symptom:
                 raise_failure(fan_out, self._tasks, "task group")
         finally:
             self._open = False
@@ -274,8 +284,10 @@ def raise_failure(
     index = tasks.index(failure)
     name = f"{index + 1} of {len(tasks)}" if keys is None else f"{keys[index]!r}"
     note = f"in task {name} of a {what}: {describe(failure.fn)}"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    with suppress(Exception):  # an error of an odd kind is raised without
+        notes = getattr(error, "__notes__", ())
+        if note not in notes and len(notes) < MOST_NOTES:
+            error.add_note(note)
     fan_out.failure = None  # it refers to its fan-out in turn
     try:
         raise error
@@ -301,6 +313,9 @@ def checked_timeout(timeout: float | None) -> float | None:
     except OverflowError:  # a whole number beyond all floats
         return math.inf
 
+
+# An error that is raised again and again collects no more notes than this.
+MOST_NOTES = 10
 
 _outside = OwnerExecutor()
 

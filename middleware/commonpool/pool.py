@@ -16,7 +16,7 @@ from typing import Any
 
 from commonpool.config import PoolConfig
 from commonpool.crew import Worker
-from commonpool.dispatch import Dispatch, Latch, Route
+from commonpool.dispatch import Dispatch, Latch, Route, passed
 from commonpool.errors import (
     CommonPoolError,
     DeadlineExceeded,
@@ -43,9 +43,6 @@ log = logging.getLogger("commonpool")
 # The calls that the pool makes while it holds its lock are less deep than this. Whoever recurses
 # without end meets the recursion limit before the lock is taken, not with the queue half changed.
 HEADROOM = 12
-
-# From how many seconds on an error says by how much a deadline was missed.
-LATE = 0.1
 
 # Seconds that `close` may take above its timeout, for the threads that sleep to end.
 CLOSING_GRACE = 0.5
@@ -127,8 +124,9 @@ class CommonPool(ThreadPoolExecutor):
         future = task.future = TaskFuture(task)
         route, worker = self._dispatch.route(task)
         if worker is not None and not self._rouse(worker) and self._dispatch.take_back(task):
-            route = Route.TO_CALLER
-        if route is Route.TO_CALLER:
+            task.run()
+            self._bring(task)
+        elif route is Route.TO_CALLER:
             task.run()
             self._settle_here(task)
             if task.error is not None and not isinstance(task.error, Exception):
@@ -154,7 +152,7 @@ class CommonPool(ThreadPoolExecutor):
         self._check(fan_out)
         mine, refused, workers = self._dispatch.admit(fan_out)
         if refused:
-            self._forget_watch(fan_out)
+            self.forget_watch(fan_out)
             raise self._saturated(refused)
         for worker in workers:
             self._rouse(worker)
@@ -163,7 +161,6 @@ class CommonPool(ThreadPoolExecutor):
     def _check(self, fan_out: FanOut) -> None:
         """What comes before every admission."""
         ensure_headroom(HEADROOM)
-        self.check_time(fan_out)
         self._watch(fan_out)
 
     def _saturated(self, tasks: int) -> PoolSaturated:
@@ -201,11 +198,13 @@ class CommonPool(ThreadPoolExecutor):
                 if fan_out.deadline != math.inf and self.clock() >= fan_out.deadline:
                     self.expire(fan_out)
             task, latch = self._dispatch.next_or_latch(fan_out)
+            if self._dispatch.fed:
+                self._rouse_next()
             if latch is not None:
                 self._sleep(fan_out, latch)
             elif task is None:
                 break
-        self._forget_watch(fan_out)
+        self.forget_watch(fan_out)
         del fan_out  # the traceback of a task's error leads to this frame
 
     def help_all(self, owner: Owner) -> None:
@@ -257,36 +256,61 @@ class CommonPool(ThreadPoolExecutor):
             claimed, worker = self._dispatch.claim_or_promise(task)
             if worker is not None and not self._rouse(worker):
                 claimed = self._dispatch.take_back(task)
+        self._rouse_next()
         if claimed:
             task.run()
-            self._settle_here(task)
+            self._bring(task)
         del task  # the traceback of its error leads to this frame
+
+    def _bring(self, task: Task) -> None:
+        """Settle a task that this thread has claimed from its fan-out and run."""
+        try:
+            self._settle_here(task)
+        finally:
+            for latch in self._dispatch.brought(task):
+                latch.release()
 
     def _settle_here(self, task: Task) -> None:
         """Settle a task that this thread has run as its caller."""
         task.state = SETTLED
         cancelled = self._dispatch.failed_here(task) if task.error is not None else []
-        if task.future is not None:
-            task.future.settle(task)
-        self._after(task, cancelled)
+        try:
+            if task.future is not None:
+                task.future.settle(task)
+        finally:  # a done callback may raise anything
+            self._after(task, cancelled)
 
     # What a worker does
 
     def _work(self, worker: Worker) -> None:
-        """The life of a worker."""
+        """The life of a worker, up to a natural end or another."""
+        try:
+            self._serve(worker)
+        except BaseException:  # none of ours, and none of a task: one that was thrown into a thread
+            log.exception("worker %s ends", worker.name)
+            left, latches = self._dispatch.lost(worker)
+            for task in left:
+                announce([task], PoolClosed, f"{describe(task.fn)} was lost with its worker.")
+            for latch in latches:
+                latch.release()
+            self._rouse_next()
+
+    def _serve(self, worker: Worker) -> None:
         done: Task | None = None
         while True:
             task, staying, next_worker, cancelled, latches = self._dispatch.turn(worker, done)
             if next_worker is not None:
                 self._rouse(next_worker)
+            for latch in latches:
+                latch.release()
             if done is not None:
                 self._after(done, cancelled)
                 done = None
-            for latch in latches:
-                latch.release()
             del cancelled, latches  # what they refer to must not live as long as the next task
             if task is not None:
                 task.run()
+                if self.pid != os.getpid():  # it has forked: this is the child, with one thread
+                    return
                 self._settle_there(task)
                 done, task = task, None
             elif staying:
@@ -298,23 +322,38 @@ class CommonPool(ThreadPoolExecutor):
         """Hand a worker's result to those who hold the future, unless nobody wants it any more."""
         if task.future is None or not self._dispatch.settle(task):
             return
+        running.task = task  # a done callback that waits must not wait for this one
         try:
             task.future.settle(task)
         except BaseException:  # out of a done callback: a worker must live on
             log.exception("a done callback of %s raised", describe(task.fn))
+        finally:
+            running.task = None
 
     def _after(self, task: Task, cancelled: list[Task]) -> None:
         """What is left to do once a task is settled."""
         if cancelled:
             announce(cancelled, TaskCancelled, f"{describe(task.fn)}, of the same group, failed.")
         fan_out = task.fan_out
-        if fan_out.watch is not None and not (fan_out.at_workers or fan_out.unstarted):
-            self._forget_watch(fan_out)
+        if fan_out.watch is not None and not fan_out.has_caller:
+            self.forget_watch(fan_out)
         if fan_out.owner is self.background_owner and task.error is not None:
             log.error("background task %s failed", describe(task.fn), exc_info=task.error)
 
     def _rouse(self, worker: Worker) -> bool:
-        return self._dispatch.rouse(worker)
+        """Wake a worker or start it; where that fails and none is left, run what is queued here."""
+        if self._dispatch.rouse(worker):
+            return True
+        while (task := self._dispatch.next_orphan()) is not None:
+            task.run()
+            self._settle_here(task)
+        return False
+
+    def _rouse_next(self) -> None:
+        """Rouse a worker, if there is something for one in the queue and none is on its way."""
+        worker = self._dispatch.summon()
+        if worker is not None:
+            self._rouse(worker)
 
     # Ending
 
@@ -325,11 +364,13 @@ class CommonPool(ThreadPoolExecutor):
             PoolClosed: the task was submitted in another process.
         """
         self.check_process()
+        ensure_headroom(HEADROOM)
         cancelled, latches = self._dispatch.cancel(task)
         if cancelled:
             announce([task], TaskCancelled, f"{describe(task.fn)} was cancelled before it started.")
         for latch in latches:
             latch.release()
+        self._rouse_next()
         return cancelled
 
     def end_owner(self, owner: Owner) -> None:
@@ -343,17 +384,20 @@ class CommonPool(ThreadPoolExecutor):
 
     def withdraw(self, fan_out: FanOut, message: str) -> None:
         """Cancel a fan-out's unstarted tasks; the started ones go on."""
+        ensure_headroom(HEADROOM)
         cancelled, latches = self._dispatch.withdraw(fan_out)
-        announce(cancelled, TaskCancelled, message)
         for latch in latches:
             latch.release()
+        announce(cancelled, TaskCancelled, message)
+        self._rouse_next()
 
     def expire(self, fan_out: FanOut) -> None:
         """The deadline of a fan-out has passed."""
-        self.end((fan_out,), DeadlineExceeded, self._late(fan_out.deadline))
+        message = passed(self.clock() - fan_out.deadline)
+        self.end((fan_out,), DeadlineExceeded, message)
 
     def _expire_owner(self, owner: Owner) -> None:
-        self.end(owner.fan_outs, DeadlineExceeded, self._late(owner.deadline))
+        self.end(owner.fan_outs, DeadlineExceeded, passed(self.clock() - owner.deadline))
 
     def end(self, fan_outs: Iterable[FanOut], kind: type[CommonPoolError], message: str) -> None:
         """Cancel the unstarted tasks of fan-outs, abandon the started ones, wake their callers.
@@ -363,11 +407,13 @@ class CommonPool(ThreadPoolExecutor):
             kind: the error that callers and futures get.
             message: what happened; the numbers are added.
         """
+        ensure_headroom(HEADROOM)
         cancelled, abandoned, latches = self._dispatch.end(fan_outs, kind, message)
-        for task in (*cancelled, *abandoned):
-            announce([task], kind, str(task.fan_out.ending))
         for latch in latches:
             latch.release()
+        for task in (*cancelled, *abandoned):
+            announce([task], kind, str(task.fan_out.ending))
+        self._rouse_next()
         for task in abandoned:
             log.warning("%s Abandoned: %s\n%s", message, told(task, self.clock()), stack_of(task))
 
@@ -383,9 +429,13 @@ class CommonPool(ThreadPoolExecutor):
             timeout: seconds; `drain_timeout` by default.
         """
         limit = self.config.drain_timeout if timeout is None else timeout
-        if self.pid != os.getpid() or not self._begin_closing():
+        if self.pid != os.getpid():
             return
-        crew, drained = self._dispatch.drain()
+        self._begin_closing()
+        draining = self._dispatch.drain()
+        if draining is None:
+            return
+        crew, drained = draining
         begun = self.clock()
         if drained is not None:
             drained.acquire(timeout=time_left(limit))
@@ -399,16 +449,15 @@ class CommonPool(ThreadPoolExecutor):
             if thread.ident is not None:  # else it has not been started yet, and ends at once
                 thread.join(max(0.0, ends_at - self.clock()))
 
-    def _begin_closing(self) -> bool:
-        """Admit nothing more, and dismiss who sleeps; whether that was not so before."""
+    def _begin_closing(self) -> None:
+        """Admit nothing more, and dismiss who sleeps."""
         closing = self._dispatch.begin_closing((self.background_owner, self._own_owner))
         if closing is None:
-            return False
+            return
         orphans, idle = closing
         self.end(orphans, TaskCancelled, "The pool was closed.")
         for worker in idle:
             self._rouse(worker)
-        return True
 
     def _leave_behind(self, seconds: float) -> None:
         """Give up what is not done at the end of the drain, and say so."""
@@ -423,14 +472,11 @@ class CommonPool(ThreadPoolExecutor):
         fan_outs = {task.fan_out: None for task in left}
         for owner in (self.background_owner, self._own_owner):
             fan_outs |= dict.fromkeys(self._dispatch.fan_outs_of(owner))
+        if running.task is not None:  # a task that closes the pool is not left behind by that
+            fan_outs.pop(running.task.fan_out, None)
         self.end(fan_outs, PoolClosed, f"The pool was closed, and drained for {seconds:.1f} s.")
 
     # Time, process, numbers
-
-    def check_time(self, fan_out: FanOut) -> None:
-        """Raise `DeadlineExceeded` if nobody could want this fan-out's results any more."""
-        if fan_out.deadline != math.inf and self.clock() >= fan_out.deadline:
-            raise DeadlineExceeded(f"{self._late(fan_out.deadline)} Nothing was started.")
 
     def check_process(self) -> None:
         """Raise `PoolClosed` in a process that the pool does not belong to."""
@@ -439,12 +485,6 @@ class CommonPool(ThreadPoolExecutor):
                 f"This task was submitted in process {self.pid}; this is process {os.getpid()}, "
                 "forked from it. Threads do not survive a fork: submit it here."
             )
-
-    def _late(self, deadline: float) -> str:
-        late = self.clock() - deadline
-        return (
-            f"The deadline passed {late:.1f} s ago." if late >= LATE else "The deadline has passed."
-        )
 
     def _watch(self, fan_out: FanOut) -> None:
         """Have the watcher keep the deadlines that apply to a fan-out."""
@@ -455,10 +495,16 @@ class CommonPool(ThreadPoolExecutor):
             fan_out.watch = self.watcher.at(fan_out.deadline, partial(self.expire, fan_out))
 
     @staticmethod
-    def _forget_watch(fan_out: FanOut) -> None:
+    def forget_watch(fan_out: FanOut) -> None:
+        """Have the watcher forget a fan-out that is done."""
         if fan_out.watch is not None:
             fan_out.watch.cancel()
             fan_out.watch = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more tasks."""
+        return self._dispatch.closing
 
     def stats(self) -> PoolStats:
         """The pool's numbers at this moment."""

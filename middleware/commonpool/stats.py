@@ -22,7 +22,7 @@ class PoolStats:
         run_by_callers: tasks that callers ran themselves.
         rejected: tasks refused because there was no room (`PoolSaturated`).
         cancelled: tasks that were taken back before they started.
-        failed: tasks that raised.
+        failed: tasks that raised, those aside that nobody wanted any more.
         closed: whether the pool takes no more tasks (their callers run them).
     """
 

@@ -101,7 +101,8 @@ class FanOut:
         runner: what its callables run in, or `None`.
         unstarted: its tasks that nobody has claimed, in order.
         places: how many of those hold a waiting place; the rest is kept by the caller.
-        at_workers: how many of its tasks a worker runs or has been promised.
+        at_workers: how many of its tasks a worker runs or has been promised, or another thread
+            runs that waits for their futures.
         sleepers: locks to release when no task of it is at a worker any more.
         failure: the first task that failed.
         ending: why it was ended before all was done.
@@ -248,12 +249,14 @@ class TaskFuture(Future[Any]):
             return super().exception(timeout)
         except CancelledError:  # that this is cancelled: a task's own error is returned
             raise TaskCancelled(self._why_cancelled) from None
+        finally:
+            self = None  # type: ignore[assignment]  # noqa: PLW0642 - as in `result`
 
     def _help(self, timeout: float | None) -> None:
         task = self._task
         if task is not None:
             task.fan_out.owner.pool.help_with(task, timeout)
-        del task  # the traceback of its error leads to this frame
+        del self, task  # the traceback of its error leads to this frame
 
     def cancel(self) -> bool:
         """Cancel the task if nobody has started it; whether it is cancelled now."""
@@ -308,10 +311,11 @@ def describe(fn: object) -> str:
     """A callable as a person would name it: module and qualified name where it has them."""
     while isinstance(fn, partial):
         fn = fn.func
-    name = getattr(fn, "__qualname__", None)
-    if name is None:
+    try:
+        name = fn.__qualname__  # type: ignore[attr-defined]
+        return f"{getattr(fn, '__module__', None) or '?'}.{name}"
+    except Exception:  # it has no such names, or is a proxy for something that is not there now
         return type(fn).__qualname__
-    return f"{getattr(fn, '__module__', None) or '?'}.{name}"
 
 
 def needs_event_loop(fn: object) -> str:

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,11 @@ class CommonPoolMiddleware:
             current.reset(token)
         if passes_through(body, environ):
             executor.end()
-            start.now()
+            try:
+                start.now()
+            except BaseException:
+                close(body)
+                raise
             return body
         return Body(body, executor, start, environ)
 
@@ -93,7 +97,14 @@ def passes_through(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
-@cache
+def close(body: Iterable[bytes]) -> None:
+    """Call a response's `close`, if it has one."""
+    method: Any = getattr(body, "close", None)
+    if method is not None:
+        method()
+
+
+@lru_cache(maxsize=256)
 def is_inert(kind: type) -> bool:
     """Whether a response of this type is data alone: a list, or one of Python's own files."""
     return kind in (list, tuple) or (issubclass(kind, io.IOBase) and kind.__module__ == "_io")
@@ -226,9 +237,7 @@ class Body:
         """Close the application's response; then the request is over."""
         token = current.set(self._executor)
         try:
-            close: Any = getattr(self._body, "close", None)
-            if close is not None:
-                close()
+            close(self._body)
         finally:
             current.reset(token)
             self._executor.end()
