@@ -155,6 +155,11 @@ class Dispatch:
         self._run_by_callers += 1
         return Route.TO_CALLER
 
+    def promise(self, task: Task) -> Worker | None:
+        """Give a new task a worker to itself, which is to be roused, if one is free."""
+        with self._guard:
+            return self._promise(task)
+
     def _promise(self, task: Task) -> Worker | None:
         """Give a task a worker to itself, if one is free and its owner may have it."""
         fan_out = task.fan_out

@@ -411,11 +411,23 @@ class CommonPool(ThreadPoolExecutor):
         cancelled, abandoned, latches = self._dispatch.end(fan_outs, kind, message)
         for latch in latches:
             latch.release()
-        for task in (*cancelled, *abandoned):
-            announce([task], kind, str(task.fan_out.ending))
+        if any(task.future is not None for task in (*cancelled, *abandoned)):
+            self._aside(partial(announce_all, [*cancelled, *abandoned], kind))
         self._rouse_next()
         for task in abandoned:
             log.warning("%s Abandoned: %s\n%s", message, told(task, self.clock()), stack_of(task))
+
+    def _aside(self, fn: Callable[[], object]) -> None:
+        """Call what may run done callbacks: not on the watcher's thread, if a worker is free.
+
+        A callback that blocks would hold up the deadlines of all requests.
+        """
+        if self.watcher.runs_here():
+            task = Task(fn, FanOut(self.background_owner))
+            worker = self._dispatch.promise(task)
+            if worker is not None and (self._rouse(worker) or not self._dispatch.take_back(task)):
+                return
+        fn()
 
     def close(self, timeout: float | None = None) -> None:
         """End the pool: later submits run in their callers.
@@ -550,6 +562,12 @@ def announce(tasks: Iterable[Task], kind: type[CommonPoolError], message: str) -
                 future.give_up(kind(message))
         except BaseException:  # out of a done callback: the others have to be told all the same
             log.exception("a done callback of %s raised", describe(task.fn))
+
+
+def announce_all(tasks: Iterable[Task], kind: type[CommonPoolError]) -> None:
+    """Tell those who hold the futures of tasks why their fan-outs were ended."""
+    for task in tasks:
+        announce([task], kind, str(task.fan_out.ending))
 
 
 def told(task: Task, now: float) -> str:

@@ -98,6 +98,10 @@ class Watcher:
                 heapq.heapify(self._heap)
                 self._cancelled = 0
 
+    def runs_here(self) -> bool:
+        """Whether this is the watcher's thread."""
+        return threading.current_thread() is self._thread
+
     def close(self, timeout: float) -> None:
         """Stop the thread; wait up to `timeout` seconds for it. Nothing is run any more."""
         with self._lock:
