@@ -183,11 +183,6 @@ class Dispatch:
         self._queue.fed = False
         return self._crew.summon() if self._queue.ready else None
 
-    @property
-    def fed(self) -> bool:
-        """Whether a place that became free has gone to a task for which nobody was summoned yet."""
-        return self._queue.fed
-
     def summon(self) -> Worker | None:
         """A worker to rouse, if there is something in the queue for one and none is on its way."""
         with self._guard:
@@ -246,21 +241,24 @@ class Dispatch:
 
     # Claims of callers
 
-    def next_or_latch(self, fan_out: FanOut) -> tuple[Task | None, Latch | None]:
-        """The caller's next task; or a latch to sleep on; or neither, when all is settled."""
+    def next_or_latch(self, fan_out: FanOut) -> tuple[Task | None, Latch | None, Worker | None]:
+        """The caller's next task; or a latch to sleep on; or neither, when all is settled.
+
+        And which worker to rouse, where a place has become free for somebody else.
+        """
         with self._guard:
             task = self._queue.claim_next(fan_out)
             if task is not None:
                 task.state = RUNNING
                 self._run_by_callers += 1
-                return task, None
+                return task, None, self._summon() if self._queue.fed else None
             if fan_out.at_workers and fan_out.ending is None:
                 latch = Latch()
                 latch.acquire()
                 fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
-                return None, latch
+                return None, latch, None
             self._forget_if_done(fan_out)
-            return None, None
+            return None, None, None
 
     def claim(self, task: Task) -> bool:
         """Claim an unstarted task for this thread; whether that was possible."""

@@ -185,6 +185,7 @@ class CommonPool(ThreadPoolExecutor):
             BaseException: a helped task raised what is not an `Exception` (Ctrl-C, a server's
                 time limit). It is passed on at once, and the fan-out is ended.
         """
+        timed = fan_out.deadline != math.inf
         while True:
             if task is not None:
                 task.run()
@@ -195,11 +196,11 @@ class CommonPool(ThreadPoolExecutor):
                     if task.error is not None and not isinstance(task.error, Exception):
                         self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
                         raise task.error
-                if fan_out.deadline != math.inf and self.clock() >= fan_out.deadline:
+                if timed and self.clock() >= fan_out.deadline:
                     self.expire(fan_out)
-            task, latch = self._dispatch.next_or_latch(fan_out)
-            if self._dispatch.fed:
-                self._rouse_next()
+            task, latch, worker = self._dispatch.next_or_latch(fan_out)
+            if worker is not None:
+                self._rouse(worker)
             if latch is not None:
                 self._sleep(fan_out, latch)
             elif task is None:
