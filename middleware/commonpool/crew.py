@@ -67,6 +67,7 @@ class Crew:
         self._on_their_way = 0
         self._summoned_at = 0.0
         self._names = count(1)
+        self.closing = False  # from when on it is no news that there are no more threads
         self._warned = False
 
     def free(self) -> Worker | None:
@@ -123,7 +124,7 @@ class Crew:
         try:
             thread.start()
         except RuntimeError as error:  # no more to be had (ulimit, cgroup), or the exit has begun
-            if not self._warned:
+            if not self._warned and not self.closing:
                 self._warned = True
                 log.warning("cannot start a worker (%s): callers run their tasks themselves", error)
             return False

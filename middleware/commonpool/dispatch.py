@@ -498,7 +498,7 @@ class Dispatch:
         with self._guard:
             if self.closing:
                 return None
-            self.closing = True
+            self.closing = self._crew.closing = True
             orphans = [
                 fan_out
                 for fan_out in self._queue.fan_outs()

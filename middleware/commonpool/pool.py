@@ -342,10 +342,13 @@ class CommonPool(ThreadPoolExecutor):
             log.error("background task %s failed", describe(task.fn), exc_info=task.error)
 
     def _rouse(self, worker: Worker) -> bool:
-        """Wake a worker or start it; where that fails and none is left, run what is queued here."""
+        """Wake a worker or start it; where that fails and none is left, run what is queued here.
+
+        But for a pool that is closing: that has its time limit to keep.
+        """
         if self._dispatch.rouse(worker):
             return True
-        while (task := self._dispatch.next_orphan()) is not None:
+        while not self.closed and (task := self._dispatch.next_orphan()) is not None:
             task.run()
             self._settle_here(task)
         return False
