@@ -546,7 +546,7 @@ class Dispatch:
                     self._queue.leave(fan_out)
             return self._tasks_of_others(), self._queue.queued
 
-    # Telling
+    # Rousing, and telling
 
     def rouse(self, worker: Worker) -> bool:
         """Wake a worker or start it (no lock is held); whether that was possible."""

@@ -32,6 +32,7 @@ IN_ORDER = [
     "crew",
     "stats",
     "dispatch",
+    "reports",
     "pool",
     "process",
     "owner",

@@ -1,0 +1,55 @@
+"""What is said of tasks: to those who hold their futures, and in the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterable
+
+from commonpool.errors import CommonPoolError, TaskCancelled
+from commonpool.task import CANCELLED, Task, describe
+
+log = logging.getLogger("commonpool")
+
+
+def announce(tasks: Iterable[Task], kind: type[CommonPoolError], message: str) -> None:
+    """Tell those who hold the futures of tasks that no result will come."""
+    for task in tasks:
+        future = task.future
+        if future is None:
+            continue
+        try:
+            if kind is TaskCancelled and task.state is CANCELLED:
+                future.set_cancelled(message)
+            else:
+                future.give_up(kind(message))
+        except BaseException:  # out of a done callback: the others have to be told all the same
+            log.exception("a done callback of %s raised", describe(task.fn))
+
+
+def announce_all(tasks: Iterable[Task], kind: type[CommonPoolError]) -> None:
+    """Tell those who hold the futures of tasks why their fan-outs were ended."""
+    for task in tasks:
+        announce([task], kind, str(task.fan_out.ending))
+
+
+def told(task: Task, now: float) -> str:
+    """A running task by name and age."""
+    where = task.worker.name if task.worker is not None else "?"
+    return f"{describe(task.fn)} (running for {now - task.started_at:.1f} s on {where})"
+
+
+def stack_of(task: Task) -> str:
+    """Where a task that a worker runs is now, from its own function on."""
+    thread = task.worker.thread if task.worker is not None else None
+    if thread is None or thread.ident is None:
+        return ""
+    frame = sys._current_frames().get(thread.ident)  # noqa: SLF001 - documented, for this use
+    frames = traceback.extract_stack(frame) if frame is not None else []
+    below = [
+        index
+        for index, entry in enumerate(frames)
+        if entry.filename == Task.run.__code__.co_filename
+    ]
+    return "".join(traceback.format_list(frames[below[0] + 1 if below else 0 :])).rstrip()
