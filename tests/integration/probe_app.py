@@ -34,15 +34,20 @@ def event(text: str) -> None:
         file.write(f"{text} {os.getpid()}\n")
 
 
-def who() -> tuple[int, str]:
-    """Where a task runs: the process, and the thread."""
-    time.sleep(0.05)  # long enough for the others to be started
-    return os.getpid(), threading.current_thread().name
+def four_at_once() -> list[tuple[int, str]]:
+    """Where four tasks run that wait for each other: the process, and the thread of each."""
+    barrier = threading.Barrier(4)
+
+    def who() -> tuple[int, str]:
+        barrier.wait(10)
+        return os.getpid(), threading.current_thread().name
+
+    return run_in_parallel([who] * 4)
 
 
 def parallel(_: WSGIEnvironment) -> Any:
     """A fan-out of four."""
-    return {"pid": os.getpid(), "tasks": run_in_parallel([who] * 4)}
+    return {"pid": os.getpid(), "tasks": four_at_once()}
 
 
 def deadline(environ: WSGIEnvironment) -> Any:
@@ -112,5 +117,5 @@ application = CommonPoolMiddleware(app, config)
 
 event("loaded")
 if os.environ.get("PROBE_WARM"):
-    run_in_parallel([who] * 4)
+    four_at_once()
     event("warmed")

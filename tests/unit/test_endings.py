@@ -9,6 +9,7 @@ import pytest
 
 from commonpool import (
     CommonPool,
+    DeadlineExceeded,
     PoolConfig,
     TaskCancelled,
     current_executor,
@@ -16,6 +17,7 @@ from commonpool import (
     testing,
 )
 from commonpool.owner import _outside
+from commonpool.task import FanOut, Owner, Task
 from tests.helpers import Gate, run_python, wait_until
 
 
@@ -202,3 +204,25 @@ def test_a_recursion_without_end_that_cancels_leaves_the_queue_whole(make_pool, 
     assert not wait(futures, timeout=10).not_done
     wait_until(lambda: pool.stats().idle == pool.stats().workers)
     assert pool.stats().queued == pool.stats().owners_waiting == 0
+
+
+def test_a_fan_out_that_was_ended_before_it_was_admitted_starts_nothing(make_pool):
+    pool = make_pool(max_workers=1)
+    fan_out = FanOut(current_executor().owner, has_caller=True)
+    fan_out.unstarted.extend(Task(int, fan_out) for _ in range(3))
+    pool.expire(fan_out)
+    assert pool.admit(fan_out) is None
+    assert isinstance(fan_out.ending, DeadlineExceeded)
+    assert pool.stats().run_by_callers == pool.stats().queued == 0
+
+
+def test_what_comes_to_the_lock_after_its_deadline_is_not_started():
+    """The watcher has looked for it by then, and looks once."""
+    now = [0.0]
+    pool = CommonPool(PoolConfig(max_workers=1), clock=lambda: now[0])
+    fan_out = FanOut(Owner(pool, deadline=10.0))
+    now[0] = 10.0
+    with pytest.raises(DeadlineExceeded, match="Nothing was started"):
+        pool.submit_to(fan_out, Task(int))
+    assert not fan_out.owner.fan_outs
+    pool.close(0)
