@@ -9,6 +9,7 @@ from commonpool.errors import (
     PoolClosed,
     PoolSaturated,
     TaskCancelled,
+    WrongThread,
 )
 from commonpool.owner import OwnerExecutor, TaskGroup, current_executor
 from commonpool.parallel import as_task, run_in_parallel
@@ -29,6 +30,7 @@ __all__ = [
     "PoolStats",
     "TaskCancelled",
     "TaskGroup",
+    "WrongThread",
     "as_task",
     "current_executor",
     "run_in_parallel",

@@ -26,9 +26,10 @@ class Worker:
         thread: its thread; `None` until it was started.
         task: what it runs, or has been promised.
         summoned: whether it is on its way to the queue.
+        securing: whether it is taking the share of a budget that its task needs.
     """
 
-    __slots__ = ("gate", "name", "summoned", "task", "thread")
+    __slots__ = ("gate", "name", "securing", "summoned", "task", "thread")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,6 +38,7 @@ class Worker:
         self.thread: threading.Thread | None = None
         self.task: Task | None = None
         self.summoned = False
+        self.securing = False
 
 
 class Crew:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from enum import Enum
 
+from commonpool.budget import Budget
 from commonpool.config import PoolConfig
 from commonpool.crew import Crew, Worker
 from commonpool.errors import CommonPoolError, DeadlineExceeded
@@ -66,6 +68,8 @@ class Dispatch:
             share=config.max_workers_per_request or config.max_workers,
         )
         self._crew = Crew(config.max_workers, work, clock)
+        # The fan-outs with tasks that found no share of their budget, in turn.
+        self._without_share: dict[Budget, OrderedDict[FanOut, None]] = {}
         self._drained: Latch | None = None
         self._closer: threading.Thread | None = None
         self._abandoned = 0
@@ -140,6 +144,46 @@ class Dispatch:
             if mine is not None:
                 self._to_caller(mine)
             return mine, 0, roused
+
+    def add(self, fan_out: FanOut, tasks: list[Task]) -> tuple[int, list[Worker]]:
+        """Add new tasks to a fan-out that has a caller.
+
+        Returns:
+            How many were refused, which workers to rouse.
+        """
+        owner = fan_out.owner
+        roused: list[Worker] = []
+        with self._guard:
+            self._check_time(fan_out)
+            if fan_out.failure is not None or fan_out.ending is not None:
+                for task in tasks:
+                    task.state = CANCELLED
+                self._cancelled += len(tasks)
+                return 0, roused
+            waiting = deque(tasks)
+            if fan_out.patient:
+                while waiting and (worker := self._promise(waiting[0])) is not None:
+                    waiting.popleft()
+                    roused.append(worker)
+            fan_out.unstarted.extend(waiting)
+            if not waiting or self.closing or owner.ended:
+                return 0, roused
+            owner.fan_outs[fan_out] = None
+            self._queue.enter(fan_out)
+            if self._rejecting and not (fan_out.places or fan_out.at_workers or owner.queued):
+                self._forget_if_done(fan_out)
+                refused = len(self._queue.withdraw(fan_out))
+                self._rejected += refused
+                return refused, roused
+            worker = self._summon()
+            if worker is not None:
+                roused.append(worker)
+            return 0, roused
+
+    def claim_new(self, task: Task) -> None:
+        """Claim a new task, that is in no queue, for its caller."""
+        with self._guard:
+            self._to_caller(task)
 
     def _check_time(self, fan_out: FanOut) -> None:
         """Raise `DeadlineExceeded` for what comes too late.
@@ -241,13 +285,25 @@ class Dispatch:
 
     # Claims of callers
 
-    def next_or_latch(self, fan_out: FanOut) -> tuple[Task | None, Latch | None, Worker | None]:
+    def next_or_latch(
+        self, fan_out: FanOut, until: Task | None = None
+    ) -> tuple[Task | None, Latch | None, Worker | None]:
         """The caller's next task; or a latch to sleep on; or neither, when all is settled.
 
         And which worker to rouse, where a place has become free for somebody else.
+
+        Args:
+            fan_out: what the caller waits for.
+            until: the one task of it that the caller waits for, for now.
         """
         with self._guard:
-            task = self._queue.claim_next(fan_out)
+            if until is not None:
+                if fan_out.hurry or (until.state is not UNSTARTED and until.state is not RUNNING):
+                    return None, None, None
+                until.awaited = True
+            task = self._take_held(fan_out) if fan_out.held else self._queue.claim_next(fan_out)
+            if task is None and fan_out.at_workers and not fan_out.patient:
+                task = self._take_unclaimed(fan_out)
             if task is not None:
                 task.state = RUNNING
                 self._run_by_callers += 1
@@ -259,6 +315,36 @@ class Dispatch:
                 return None, latch, None
             self._forget_if_done(fan_out)
             return None, None, None
+
+    def _take_held(self, fan_out: FanOut) -> Task | None:
+        """Take a task of those that found no share."""
+        if not fan_out.held:
+            return None
+        task = fan_out.held.popleft()
+        if not fan_out.held and task.budget is not None:
+            self._not_held(fan_out, task.budget)
+        return task
+
+    def _not_held(self, fan_out: FanOut, budget: Budget) -> None:
+        line = self._without_share.get(budget)
+        if line is not None:
+            line.pop(fan_out, None)
+            if not line:
+                del self._without_share[budget]
+
+    def _take_unclaimed(self, fan_out: FanOut) -> Task | None:
+        """Take a task from a worker that still waits for the task's share of its budget."""
+        for task in fan_out.owner.at_workers:
+            if (
+                task.fan_out is fan_out
+                and task.state is UNSTARTED
+                and task.budget is not None
+                and task.worker is not None
+                and task.worker.securing
+            ):
+                self._unpromise(task, task.worker)
+                return task
+        return None
 
     def claim(self, task: Task) -> bool:
         """Claim an unstarted task for this thread; whether that was possible."""
@@ -309,7 +395,7 @@ class Dispatch:
             self._queue.claim(task)
 
     def _forget_if_done(self, fan_out: FanOut) -> None:
-        if not fan_out.at_workers and not fan_out.unstarted:
+        if not (fan_out.at_workers or fan_out.unstarted or fan_out.held):
             fan_out.owner.fan_outs.pop(fan_out, None)
 
     def failed_here(self, task: Task) -> list[Task]:
@@ -333,12 +419,15 @@ class Dispatch:
         with self._guard:
             if done is not None:
                 self._leave(worker, done, cancelled, latches)
+                if done.budget is not None:
+                    self._readmit(done.budget)
             self._crew.arrived(worker)
             task = worker.task or self._take_for(worker)
             if task is not None:
-                task.state = RUNNING
-                task.started_at = self._clock()
-                self._run_by_workers += 1
+                if task.budget is None:
+                    self._start(task)
+                else:  # it stays unclaimed until the worker has its share of that
+                    worker.securing = True
             elif self.closing:
                 self._crew.leave(worker)
             else:
@@ -354,6 +443,67 @@ class Dispatch:
             task.fan_out.at_workers += 1
         return task
 
+    def _start(self, task: Task) -> None:
+        task.state = RUNNING
+        task.started_at = self._clock()
+        self._run_by_workers += 1
+
+    def start(self, worker: Worker, task: Task) -> bool:
+        """Claim a task, whose share is secured, for a worker; whether nobody was quicker."""
+        with self._guard:
+            worker.securing = False
+            if worker.task is not task:
+                return False
+            self._start(task)
+            return True
+
+    def put_off(self, worker: Worker, task: Task) -> list[Latch]:
+        """A worker found no share for a task, which is left to its caller until there is one.
+
+        So are all of its fan-out that need the same. Returns which latches to release.
+        """
+        with self._guard:
+            worker.securing = False
+            if worker.task is not task:
+                return []
+            self._unpromise(task, worker)
+            fan_out, budget = task.fan_out, task.budget
+            assert budget is not None  # noqa: S101 - that is what it found no share of
+            held = [task]
+            if fan_out.unstarted:
+                held += self._queue.take_out(fan_out, lambda other: other.budget is budget)
+            fan_out.held = deque(held) if fan_out.held is None else fan_out.held + deque(held)
+            self._without_share.setdefault(budget, OrderedDict())[fan_out] = None
+            latches, fan_out.sleepers = fan_out.sleepers or [], None
+            return latches
+
+    def has_put_off(self, budget: Budget) -> bool:
+        """Whether tasks wait for a share of a budget."""
+        return budget in self._without_share
+
+    def readmit(self, budget: Budget) -> Worker | None:
+        """There is a share of a budget again: which worker to rouse."""
+        with self._guard:
+            self._readmit(budget)
+            return self._summon()
+
+    def _readmit(self, budget: Budget) -> None:
+        """Put one of the tasks that wait for a share back into the queue; fan-outs take turns."""
+        line = self._without_share.get(budget)
+        if line is None or self.closing:
+            return
+        fan_out, _ = line.popitem(last=False)
+        held = fan_out.held
+        task = next((task for task in held or () if task.budget is budget), None)
+        if held is not None and task is not None:
+            held.remove(task)
+            if any(other.budget is budget for other in held):
+                line[fan_out] = None
+            fan_out.unstarted.appendleft(task)
+            self._queue.enter(fan_out)
+        if not line:
+            self._without_share.pop(budget, None)
+
     def _leave(
         self, worker: Worker, task: Task, cancelled: list[Task], latches: list[Latch]
     ) -> None:
@@ -367,7 +517,7 @@ class Dispatch:
             fan_out.at_workers -= 1
             if task.error is not None:
                 cancelled += self._count_failure(task)
-            latches += self._sleepers(fan_out)
+            latches += self._sleepers(fan_out, at_once=task.awaited or fan_out.hurry)
             self._forget_if_done(fan_out)
         if self._drained is not None and not self._unfinished():
             latches.append(self._drained)
@@ -390,9 +540,14 @@ class Dispatch:
         return self._cancel_unstarted(fan_out)
 
     @staticmethod
-    def _sleepers(fan_out: FanOut) -> list[Latch]:
-        """Whom to wake, now that tasks of a fan-out have left their workers."""
-        if fan_out.at_workers or not fan_out.sleepers:
+    def _sleepers(fan_out: FanOut, *, at_once: bool = False) -> list[Latch]:
+        """Whom to wake, now that tasks of a fan-out have left their workers.
+
+        Args:
+            fan_out: whose callers may sleep.
+            at_once: even while others of its tasks are at workers.
+        """
+        if not fan_out.sleepers or (fan_out.at_workers and not at_once):
             return []
         sleepers, fan_out.sleepers = fan_out.sleepers, None
         return sleepers
@@ -463,6 +618,9 @@ class Dispatch:
     def _cancel_unstarted(self, fan_out: FanOut) -> list[Task]:
         """Take back all that nobody has started, promised or not."""
         tasks = self._queue.withdraw(fan_out)
+        while fan_out.held:
+            held = self._take_held(fan_out)
+            tasks += [] if held is None else [held]
         for task in list(fan_out.owner.at_workers) if fan_out.at_workers else ():
             if task.fan_out is fan_out and task.state is UNSTARTED and task.worker is not None:
                 self._unpromise(task, task.worker)

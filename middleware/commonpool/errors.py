@@ -38,5 +38,9 @@ class TaskCancelled(CommonPoolError, CancelledError):
     """The task never started: it was cancelled, or its request ended, or a sibling failed."""
 
 
+class WrongThread(CommonPoolError, RuntimeError):
+    """A result or a session was used by a thread or a task that it does not belong to."""
+
+
 class PoolClosed(CommonPoolError, RuntimeError):
     """The pool was closed, or belongs to another process, before the task gave a result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from commonpool.task import FanOut, Owner, Task
 
@@ -103,6 +104,16 @@ class FairQueue:
         fan_out.unstarted.clear()
         self._fit(fan_out)
         return tasks
+
+    def take_out(self, fan_out: FanOut, which: Callable[[Task], bool]) -> list[Task]:
+        """Take some of a fan-out's unstarted tasks out of the queue."""
+        taken = [task for task in fan_out.unstarted if which(task)]
+        if taken:
+            left = [task for task in fan_out.unstarted if not which(task)]
+            fan_out.unstarted.clear()
+            fan_out.unstarted.extend(left)
+            self._fit(fan_out)
+        return taken
 
     def leave(self, fan_out: FanOut) -> None:
         """Leave all of a fan-out's unstarted tasks to its caller."""

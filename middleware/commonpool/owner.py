@@ -14,10 +14,12 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
+from commonpool.adapters import task_of
 from commonpool.errors import TaskCancelled
-from commonpool.pool import CommonPool, bound
+from commonpool.pool import CommonPool
 from commonpool.process import current_pool
-from commonpool.task import FanOut, Owner, Task, TaskFuture, check_callable, describe
+from commonpool.staged import StagedTask, Stages, submit_staged, unfinished
+from commonpool.task import FanOut, Owner, Task, TaskFuture, check_callable
 
 current: ContextVar[OwnerExecutor | None] = ContextVar("commonpool_executor", default=None)
 """The executor of the request that this context belongs to."""
@@ -85,9 +87,12 @@ class OwnerExecutor(ThreadPoolExecutor):
             DeadlineExceeded: the deadline has passed.
             PoolSaturated: there is no room, and the pool is to reject.
         """
-        call = bound(fn, args, kwargs)
+        task = task_of(fn, args, kwargs)
         owner = self.owner
-        return owner.pool.submit_to(FanOut(owner), Task(call))
+        fan_out = FanOut(owner)
+        if isinstance(task, StagedTask):
+            return submit_staged(owner.pool, fan_out, task)
+        return owner.pool.submit_to(fan_out, task)
 
     def map(
         self,
@@ -158,11 +163,16 @@ class OwnerExecutor(ThreadPoolExecutor):
             TypeError: `fn` cannot be called, or is a coroutine function.
             PoolSaturated: there is no room, and the pool is to reject.
         """
-        call = bound(fn, args, kwargs)
+        task = task_of(fn, args, kwargs)
+        if isinstance(task, StagedTask):
+            raise TypeError(
+                f"{task.name} cannot run in the background: its request's session makes the objects"
+                " of its result. Pass a function that opens a session of its own."
+            )
         pool = current_pool()
         fan_out = FanOut(pool.background_owner)
         fan_out.context.run(current.set, None)
-        return pool.submit_to(fan_out, Task(call))
+        return pool.submit_to(fan_out, task)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Wait for this owner's tasks, helping; what `with executor:` does at its end.
@@ -230,9 +240,11 @@ class TaskGroup:
         if self._fan_out is None or not self._open:
             raise RuntimeError("Submit to a task group inside its with block.")
         self._owner.pool.check_process()
-        task = Task(bound(fn, args, kwargs))
-        task.capture_context()
+        task = task_of(fn, args, kwargs)
         self._tasks.append(task)
+        if isinstance(task, StagedTask):
+            return submit_staged(self._owner.pool, self._fan_out, task)
+        task.capture_context()
         return self._owner.pool.submit_to(self._fan_out, task)
 
     def __exit__(
@@ -253,6 +265,7 @@ class TaskGroup:
                 pool.withdraw(fan_out, "The block of its task group failed.")
             elif error is not None:
                 pool.end((fan_out,), TaskCancelled, "The block of its task group was interrupted.")
+            Stages(fan_out, unfinished(self._tasks)).finish()
             pool.help(fan_out)
             self._open = False
             symptom = isinstance(error, TaskCancelled) and fan_out.failure is not None
@@ -281,9 +294,9 @@ def raise_failure(
         return
     error = failure.error
     assert error is not None  # noqa: S101 - that is what made it a failure
-    index = tasks.index(failure)
+    index = tasks.index(failure) if failure in tasks else 0
     name = f"{index + 1} of {len(tasks)}" if keys is None else f"{keys[index]!r}"
-    note = f"in task {name} of a {what}: {describe(failure.fn)}"
+    note = f"in task {name} of a {what}: {failure.name}"
     with suppress(Exception):  # an error of an odd kind is raised without
         notes = getattr(error, "__notes__", ())
         if note not in notes and len(notes) < MOST_NOTES:

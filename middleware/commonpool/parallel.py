@@ -1,31 +1,21 @@
-"""run_in_parallel, and as_task: how a thing becomes a task."""
+"""run_in_parallel: a list or a dict of tasks, side by side."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import singledispatch
 from types import FunctionType
 from typing import Any, TypeVar, overload
 
+from commonpool.adapters import ASYNC, as_task, budget_of, budgets
 from commonpool.owner import checked_timeout, current_executor, raise_failure
-from commonpool.task import SETTLED, FanOut, Task, check_callable
+from commonpool.staged import StagedTask, run_staged
+from commonpool.task import SETTLED, FanOut, Task
+
+__all__ = ["as_task", "run_in_parallel"]
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
-
-ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-
-
-@singledispatch
-def as_task(thing: object) -> Task:
-    """A task that runs a thing. Register a type to say how things of it are run.
-
-    Raises:
-        TypeError: nothing is known to run a thing of this type.
-    """
-    check_callable(thing)
-    return Task(thing)  # type: ignore[arg-type]
 
 
 @overload
@@ -34,6 +24,8 @@ def run_in_parallel(  # type: ignore[overload-overlap]  # a mapping is an iterab
     *,
     timeout: float | None = ...,
     return_exceptions: bool = ...,
+    session: Any = ...,
+    snapshot: str | None = ...,
 ) -> dict[K, T]: ...
 @overload
 def run_in_parallel(
@@ -41,12 +33,34 @@ def run_in_parallel(
     *,
     timeout: float | None = ...,
     return_exceptions: bool = ...,
+    session: Any = ...,
+    snapshot: str | None = ...,
 ) -> list[T]: ...
+@overload
+def run_in_parallel(  # type: ignore[overload-overlap]  # again
+    tasks: Mapping[K, Any],
+    *,
+    timeout: float | None = ...,
+    return_exceptions: bool = ...,
+    session: Any = ...,
+    snapshot: str | None = ...,
+) -> dict[K, Any]: ...
+@overload
+def run_in_parallel(
+    tasks: Iterable[Any],
+    *,
+    timeout: float | None = ...,
+    return_exceptions: bool = ...,
+    session: Any = ...,
+    snapshot: str | None = ...,
+) -> list[Any]: ...
 def run_in_parallel(
     tasks: Mapping[Any, Any] | Iterable[Any],
     *,
     timeout: float | None = None,
     return_exceptions: bool = False,
+    session: Any = None,
+    snapshot: str | None = None,
 ) -> Any:
     """Run tasks side by side; their results, in their order or under their keys.
 
@@ -54,11 +68,14 @@ def run_in_parallel(
     started, waits for what has, and is raised as itself, with a note that names the task.
 
     Args:
-        tasks: callables without arguments, in an iterable or under keys in a mapping.
+        tasks: callables without arguments, in an iterable or under keys in a mapping; with an
+            adapter, statements and queries too (see `commonpool.ext.sqlalchemy`).
         timeout: seconds for all of them; `None` for the request's deadline alone.
         return_exceptions: put what a task raised in the place of its result; nothing is
             cancelled then. A task that has no result when the time is over has the
             `DeadlineExceeded` in its place.
+        session: whose the statements are; by default the one that the adapter finds.
+        snapshot: ``"shared"`` for statements that are all to see one state of the database.
 
     Raises:
         TypeError: one of them is not a task. Nothing was started then.
@@ -82,9 +99,13 @@ def run_in_parallel(
             owner, timeout=timeout, has_caller=True, stops_on_failure=not return_exceptions
         )
         batch = _tasks(things, fan_out, keys)
-        fan_out.unstarted.extend(batch)
         try:
-            owner.pool.help(fan_out, owner.pool.admit(fan_out))
+            if session is not None or snapshot is not None or _has_staged(batch):
+                _configure(batch, {"session": session, "snapshot": snapshot})
+                run_staged(fan_out, batch)
+            else:
+                fan_out.unstarted.extend(batch)
+                owner.pool.help(fan_out, owner.pool.admit(fan_out))
             if return_exceptions:
                 results = [_value_or_error(task) for task in batch]
             else:
@@ -96,6 +117,23 @@ def run_in_parallel(
     else:
         results = []
     return results if keys is None else dict(zip(keys, results, strict=True))
+
+
+def _has_staged(batch: list[Task]) -> bool:
+    return any(type(task) is not Task and isinstance(task, StagedTask) for task in batch)
+
+
+def _configure(batch: list[Task], settings: dict[str, Any]) -> None:
+    """Tell the staged tasks what was asked for.
+
+    Raises:
+        TypeError: there are none, so that it would be ignored.
+    """
+    staged = [task for task in batch if isinstance(task, StagedTask)]
+    if not staged and settings["snapshot"] is not None:
+        raise TypeError("snapshot= is for statements and queries, and none of the tasks is one")
+    for task in staged:
+        task.configure(settings)
 
 
 def _value_or_error(task: Task) -> Any:
@@ -111,12 +149,17 @@ def _value_or_error(task: Task) -> Any:
 def _tasks(things: list[Any], fan_out: FanOut, keys: list[Any] | None) -> list[Task]:
     """The things as tasks of a fan-out; functions, the most frequent, without asking `as_task`."""
     try:
-        return [
+        batch = [
             Task(thing, fan_out)
             if type(thing) is FunctionType and not thing.__code__.co_flags & ASYNC
             else _task(thing, fan_out, index, keys)
             for index, thing in enumerate(things)
         ]
+        if budgets:
+            for task in batch:
+                if type(task) is Task:
+                    task.budget = budget_of(task.fn)
+        return batch
     except TypeError:
         for thing in things:
             if inspect.iscoroutine(thing):  # it will never be awaited: one error is enough

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from commonpool.adapters import task_of
+from commonpool.budget import Budget, Share
 from commonpool.config import PoolConfig
 from commonpool.crew import Worker
 from commonpool.dispatch import Dispatch, Latch, Route, passed
@@ -22,7 +24,7 @@ from commonpool.errors import (
     PoolSaturated,
     TaskCancelled,
 )
-from commonpool.reports import announce, announce_all, stack_of, told
+from commonpool.reports import announce, announce_all, name_running, stack_of, told
 from commonpool.stats import PoolStats
 from commonpool.task import (
     SETTLED,
@@ -30,8 +32,6 @@ from commonpool.task import (
     Owner,
     Task,
     TaskFuture,
-    check_callable,
-    describe,
     running,
 )
 from commonpool.watcher import Watcher
@@ -89,7 +89,7 @@ class CommonPool(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         """Run `fn(*args, **kwargs)` on behalf of nobody in particular; see `OwnerExecutor`."""
-        return self.submit_to(FanOut(self._own_owner), Task(bound(fn, args, kwargs)))
+        return self.submit_to(FanOut(self._own_owner), task_of(fn, args, kwargs))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more tasks; those that were submitted are run, as in the standard library.
@@ -119,7 +119,9 @@ class CommonPool(ThreadPoolExecutor):
         """
         self._check(fan_out)
         task.fan_out = fan_out
-        future = task.future = TaskFuture(task)
+        future = task.future
+        if future is None:
+            future = task.future = TaskFuture(task)
         route, worker = self._dispatch.route(task)
         if worker is not None and not self._rouse(worker) and self._dispatch.take_back(task):
             task.run()
@@ -132,7 +134,7 @@ class CommonPool(ThreadPoolExecutor):
         elif route is Route.REJECTED:
             raise self._saturated(1)
         elif route is Route.CANCELLED:
-            name = describe(task.fn)
+            name = task.name
             announce([task], TaskCancelled, f"{name} was not started: its group has ended.")
         del fan_out, task  # the traceback of its error leads to this frame
         return future
@@ -156,6 +158,36 @@ class CommonPool(ThreadPoolExecutor):
             self._rouse(worker)
         return mine
 
+    def add(self, fan_out: FanOut, tasks: list[Task]) -> None:
+        """Add new tasks to a fan-out whose caller is to call `help`, for workers to start.
+
+        Raises:
+            DeadlineExceeded: its deadline has passed.
+            PoolSaturated: every waiting place is another owner's, and the pool is to reject.
+        """
+        self._check(fan_out)
+        for task in tasks:
+            task.fan_out = fan_out
+        refused, workers = self._dispatch.add(fan_out, tasks)
+        if refused:
+            self.forget_watch(fan_out)
+            raise self._saturated(refused)
+        for worker in workers:
+            self._rouse(worker)
+
+    def claim_new(self, fan_out: FanOut, task: Task) -> Task:
+        """Claim a new task of a fan-out for this thread, which is to run it."""
+        task.fan_out = fan_out
+        self._dispatch.claim_new(task)
+        return task
+
+    def freed(self, budget: Budget) -> None:
+        """A share of a budget may be free again: have a worker start what waits for one."""
+        if self._dispatch.has_put_off(budget):
+            worker = self._dispatch.readmit(budget)
+            if worker is not None:
+                self._rouse(worker)
+
     def _check(self, fan_out: FanOut) -> None:
         """What comes before every admission."""
         ensure_headroom(HEADROOM)
@@ -169,7 +201,7 @@ class CommonPool(ThreadPoolExecutor):
 
     # Waiting and helping
 
-    def help(self, fan_out: FanOut, task: Task | None = None) -> None:
+    def help(self, fan_out: FanOut, task: Task | None = None, *, until: Task | None = None) -> None:
         """Run a fan-out's unstarted tasks on this thread; then wait for those at workers.
 
         Returns when all its tasks are settled, or it was ended (`fan_out.ending`). What its tasks
@@ -178,6 +210,7 @@ class CommonPool(ThreadPoolExecutor):
         Args:
             fan_out: what to wait for.
             task: one of its tasks that this thread has claimed already.
+            until: return as soon as this one of its tasks is settled, or `fan_out.hurry` is set.
 
         Raises:
             BaseException: a helped task raised what is not an `Exception` (Ctrl-C, a server's
@@ -196,15 +229,16 @@ class CommonPool(ThreadPoolExecutor):
                         raise task.error
                 if timed and self.clock() >= fan_out.deadline:
                     self.expire(fan_out)
-            task, latch, worker = self._dispatch.next_or_latch(fan_out)
+            task, latch, worker = self._dispatch.next_or_latch(fan_out, until)
             if worker is not None:
                 self._rouse(worker)
             if latch is not None:
                 self._sleep(fan_out, latch)
             elif task is None:
                 break
-        self.forget_watch(fan_out)
-        del fan_out  # the traceback of a task's error leads to this frame
+        if until is None:
+            self.forget_watch(fan_out)
+        del fan_out, until  # the traceback of a task's error leads to this frame
 
     def help_all(self, owner: Owner) -> None:
         """Help with all of an owner's fan-outs that this thread may wait for, and wait for them."""
@@ -269,8 +303,18 @@ class CommonPool(ThreadPoolExecutor):
             for latch in self._dispatch.brought(task):
                 latch.release()
 
+    def settle(self, task: Task) -> None:
+        """Settle a task that this thread has run as its caller.
+
+        Raises:
+            BaseException: the task raised what is not an `Exception`; its fan-out is ended.
+        """
+        self._settle_here(task)
+        if task.error is not None and not isinstance(task.error, Exception):
+            self.end((task.fan_out,), TaskCancelled, "The caller was interrupted.")
+            raise task.error
+
     def _settle_here(self, task: Task) -> None:
-        """Settle a task that this thread has run as its caller."""
         task.state = SETTLED
         cancelled = self._dispatch.failed_here(task) if task.error is not None else []
         try:
@@ -289,7 +333,7 @@ class CommonPool(ThreadPoolExecutor):
             log.exception("worker %s ends", worker.name)
             left, latches = self._dispatch.lost(worker)
             for task in left:
-                announce([task], PoolClosed, f"{describe(task.fn)} was lost with its worker.")
+                announce([task], PoolClosed, f"{task.name} was lost with its worker.")
             for latch in latches:
                 latch.release()
             self._rouse_next()
@@ -307,7 +351,11 @@ class CommonPool(ThreadPoolExecutor):
                 done = None
             del cancelled, latches  # what they refer to must not live as long as the next task
             if task is not None:
-                task.run()
+                if task.budget is None:
+                    task.run()
+                elif not self._run_with_share(worker, task):
+                    task = None
+                    continue
                 if self.pid != os.getpid():  # it has forked: this is the child, with one thread
                     return
                 self._settle_there(task)
@@ -317,6 +365,32 @@ class CommonPool(ThreadPoolExecutor):
             else:
                 return
 
+    def _run_with_share(self, worker: Worker, task: Task) -> bool:
+        """Run a task that needs a share of a budget; whether there was one, and nobody was quicker.
+
+        Until its share is secured the task is not claimed: its caller may run it in the meantime.
+        """
+        share: Share | None = None
+        try:
+            share = task.secure()
+        except Exception:
+            log.exception("nothing could be secured for %s", task.name)
+        budget, has_future = task.budget, task.future is not None
+        if share is None and not has_future:
+            for latch in self._dispatch.put_off(worker, task):
+                latch.release()
+            if budget is not None and budget.has_room():  # since it was looked for
+                self.freed(budget)
+            return False
+        try:
+            if not self._dispatch.start(worker, task):
+                return False
+            task.run_with(share)
+            return True
+        finally:
+            if share is not None:
+                share.give_back()
+
     def _settle_there(self, task: Task) -> None:
         """Hand a worker's result to those who hold the future, unless nobody wants it any more."""
         if task.future is None or not self._dispatch.settle(task):
@@ -325,19 +399,19 @@ class CommonPool(ThreadPoolExecutor):
         try:
             task.future.settle(task)
         except BaseException:  # out of a done callback: a worker must live on
-            log.exception("a done callback of %s raised", describe(task.fn))
+            log.exception("a done callback of %s raised", task.name)
         finally:
             running.task = None
 
     def _after(self, task: Task, cancelled: list[Task]) -> None:
         """What is left to do once a task is settled."""
         if cancelled:
-            announce(cancelled, TaskCancelled, f"{describe(task.fn)}, of the same group, failed.")
+            announce(cancelled, TaskCancelled, f"{task.name}, of the same group, failed.")
         fan_out = task.fan_out
         if fan_out.watch is not None and not fan_out.has_caller:
             self.forget_watch(fan_out)
         if fan_out.owner is self.background_owner and task.error is not None:
-            log.error("background task %s failed", describe(task.fn), exc_info=task.error)
+            log.error("background task %s failed", task.name, exc_info=task.error)
 
     def _rouse(self, worker: Worker) -> bool:
         """Wake a worker or start it; where that fails and none is left, run what is queued here.
@@ -369,7 +443,7 @@ class CommonPool(ThreadPoolExecutor):
         ensure_headroom(HEADROOM)
         cancelled, latches = self._dispatch.cancel(task)
         if cancelled:
-            announce([task], TaskCancelled, f"{describe(task.fn)} was cancelled before it started.")
+            announce([task], TaskCancelled, f"{task.name} was cancelled before it started.")
         for latch in latches:
             latch.release()
         self._rouse_next()
@@ -411,12 +485,16 @@ class CommonPool(ThreadPoolExecutor):
         """
         ensure_headroom(HEADROOM)
         cancelled, abandoned, latches = self._dispatch.end(fan_outs, kind, message)
+        name_running(abandoned)
         for latch in latches:
             latch.release()
         if any(task.future is not None for task in (*cancelled, *abandoned)):
             self._aside(partial(announce_all, [*cancelled, *abandoned], kind))
         self._rouse_next()
         for task in abandoned:
+            stopper = task.stopper
+            if stopper is not None:
+                stopper.abandon()
             log.warning("%s Abandoned: %s\n%s", message, told(task, self.clock()), stack_of(task))
 
     def _aside(self, fn: Callable[[], object]) -> None:
@@ -526,18 +604,6 @@ class CommonPool(ThreadPoolExecutor):
 
     def __repr__(self) -> str:
         return f"<CommonPool {self.stats()}>"
-
-
-def bound(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[], Any]:
-    """What `submit` was given, as a call without arguments.
-
-    Raises:
-        TypeError: it is not something that a worker can call.
-    """
-    check_callable(fn)
-    return partial(fn, *args, **kwargs) if args or kwargs else fn
 
 
 def ensure_headroom(calls: int) -> None:

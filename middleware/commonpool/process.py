@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from commonpool.budget import Budget
 from commonpool.config import PoolConfig
 from commonpool.errors import ConfigError
 from commonpool.pool import CommonPool
@@ -34,6 +35,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.server = Server()
+        self.at_start: list[Callable[[], None]] = []
         self.config: PoolConfig | None = None
         self.pools: dict[int, CommonPool] = {}
         self.locks: dict[int, threading.Lock] = {}
@@ -48,6 +50,14 @@ def set_server(server: Server) -> None:
     """Name what runs this process (called when `commonpool.servers` is imported)."""
     _process.server = server
     _process.closes_at_exit = False
+
+
+def at_start(action: Callable[[], None]) -> None:
+    """Have something done in every process before its pool is made, in a forked one too.
+
+    No fork hook does that everywhere: servers that fork do not run Python's.
+    """
+    _process.at_start.append(action)
 
 
 def configure(config: PoolConfig | None) -> None:
@@ -98,6 +108,8 @@ def _make(pid: int) -> CommonPool:
     with _process.locks.setdefault(pid, threading.Lock()):
         pool = _process.pools.get(pid)
         if pool is None:
+            for action in _process.at_start:
+                action()
             pool = CommonPool(_process.config or PoolConfig.from_env())
             if pool.config.deadline is None:
                 pool.request_seconds = _process.server.deadline()
@@ -107,6 +119,13 @@ def _make(pid: int) -> CommonPool:
             # the pools of other processes came with the fork: their threads did not
             _process.pools = {pid: pool}
         return pool
+
+
+def freed(budget: Budget) -> None:
+    """A share of a budget may be free again: tell this process's pool, if it has one."""
+    pool = _process.pools.get(os.getpid())
+    if pool is not None:
+        pool.freed(budget)
 
 
 def close() -> None:

@@ -8,7 +8,10 @@ import traceback
 from collections.abc import Iterable
 
 from commonpool.errors import CommonPoolError, TaskCancelled
-from commonpool.task import CANCELLED, Task, describe
+from commonpool.task import CANCELLED, Task
+
+# An error names no more running tasks than this.
+MOST_NAMES = 3
 
 log = logging.getLogger("commonpool")
 
@@ -25,7 +28,7 @@ def announce(tasks: Iterable[Task], kind: type[CommonPoolError], message: str) -
             else:
                 future.give_up(kind(message))
         except BaseException:  # out of a done callback: the others have to be told all the same
-            log.exception("a done callback of %s raised", describe(task.fn))
+            log.exception("a done callback of %s raised", task.name)
 
 
 def announce_all(tasks: Iterable[Task], kind: type[CommonPoolError]) -> None:
@@ -34,10 +37,29 @@ def announce_all(tasks: Iterable[Task], kind: type[CommonPoolError]) -> None:
         announce([task], kind, str(task.fan_out.ending))
 
 
+def name_running(tasks: Iterable[Task]) -> None:
+    """Have the errors of ended fan-outs say which of their tasks were running."""
+    names: dict[Exception, list[str]] = {}
+    for task in tasks:
+        ending = task.fan_out.ending
+        if ending is not None:
+            names.setdefault(ending, []).append(doing(task))
+    for ending, running in names.items():
+        more = len(running) - MOST_NAMES
+        told = "; ".join(running[:MOST_NAMES]) + (f"; and {more} more" if more > 0 else "")
+        ending.args = (f"{ending} Running: {told}",)
+
+
+def doing(task: Task) -> str:
+    """A running task by name, and what it waits for, where that is known."""
+    stopper = task.stopper
+    return task.name if stopper is None else f"{task.name}, in {stopper}"
+
+
 def told(task: Task, now: float) -> str:
     """A running task by name and age."""
     where = task.worker.name if task.worker is not None else "?"
-    return f"{describe(task.fn)} (running for {now - task.started_at:.1f} s on {where})"
+    return f"{doing(task)} (running for {now - task.started_at:.1f} s on {where})"
 
 
 def stack_of(task: Task) -> str:

@@ -13,8 +13,9 @@ from concurrent.futures import CancelledError, Future
 from enum import Enum
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from commonpool.budget import Budget, Share
 from commonpool.errors import TaskCancelled
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ class Running(threading.local):
 
 
 running = Running()
+
+
+class Stopper(Protocol):
+    """Stops what a task is waiting for: a statement in a database, say."""
+
+    def abandon(self) -> None:
+        """Nobody wants the task's result any more. Called on any thread; never waits."""
+
+    def __str__(self) -> str:
+        """What the task is waiting for, in a few words."""
 
 
 class Owner:
@@ -100,6 +111,8 @@ class FanOut:
         context: the caller's context, of which each task gets a copy; entered by nobody.
         runner: what its callables run in, or `None`.
         unstarted: its tasks that nobody has claimed, in order.
+        held: those of them that found no share of their budget: its caller may claim them, and
+            workers once there is a share again.
         places: how many of those hold a waiting place; the rest is kept by the caller.
         at_workers: how many of its tasks a worker runs or has been promised, or another thread
             runs that waits for their futures.
@@ -107,6 +120,7 @@ class FanOut:
         failure: the first task that failed.
         ending: why it was ended before all was done.
         watch: the watcher's entry for its deadline, where that is not its owner's.
+        hurry: whether something has come that its caller should look at before all else.
     """
 
     # Defaults stand in the class instead of in __init__: most fan-outs leave most as they are.
@@ -118,6 +132,8 @@ class FanOut:
     watch: Watch | None = None
     parent: Task | None = None
     sleepers: list[Lock] | None = None
+    held: deque[Task] | None = None
+    hurry = False
 
     def __init__(
         self,
@@ -169,11 +185,36 @@ class Task:
     error: BaseException | None = None
     worker: Worker | None = None
     started_at: float = 0.0
+    budget: Budget | None = None  # what it needs a share of at a worker
+    share: Share | None = None  # that share, while it has it
+    stopper: Stopper | None = None  # what stops that which it is waiting for
+    awaited = False  # whether its caller wants to be woken for this one
 
     def __init__(self, fn: Callable[[], Any], fan_out: FanOut | None = None) -> None:
         self.fn = fn
         if fan_out is not None:
             self.fan_out = fan_out
+
+    @property
+    def name(self) -> str:
+        """What a person would call it."""
+        return describe(self.fn)
+
+    def secure(self) -> Share | None:
+        """Take its share of its budget; called by a worker, before it claims the task.
+
+        Returns:
+            `None` where there is no share to be had now.
+        """
+        if self.budget is None:
+            return None
+        # who has the future may wait for it without helping: it is not put off
+        return self.budget.take(at_any_rate=self.future is not None)
+
+    def run_with(self, share: Share | None) -> None:
+        """Run it on a worker, with the share that was secured for it."""
+        self.share = share
+        self.run()
 
     def capture_context(self) -> None:
         """Have it run in what is the context now, not in what was the fan-out's at its start."""
@@ -204,7 +245,7 @@ class Task:
             del self, fan_out
 
     def __repr__(self) -> str:
-        return f"<Task {describe(self.fn)} {self.state.value}>"
+        return f"<Task {self.name} {self.state.value}>"
 
 
 class TaskFuture(Future[Any]):
@@ -337,6 +378,12 @@ def check_callable(fn: object) -> None:
         raise TypeError(
             f"{describe(fn)} is a coroutine: a worker thread has no event loop to run it. "
             "Pass a plain function, or run it to its end in one: lambda: asyncio.run(fn())."
+        )
+    if type(fn).__module__.startswith("sqlalchemy."):
+        raise TypeError(
+            f"{type(fn).__name__} is run by the adapter for SQLAlchemy: install "
+            "commonpool[sqlalchemy] and import commonpool.ext.sqlalchemy. (The result of a query "
+            "is no task: pass the query.)"
         )
     raise TypeError(
         f"a task must be something to call, not {type(fn).__name__} ({fn!r:.60}). If it is the "

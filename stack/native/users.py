@@ -1,4 +1,4 @@
-"""Whom a server runs as. MariaDB refuses to be root, which is what a container often is."""
+"""Whom a server runs as. Databases refuse to be root, which is what a container often is."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ class User:
     gid: int
 
 
-def database_user(folder: Path) -> User | None:
-    """Return whom MariaDB should run as, with its data in ``folder``; ``None`` is who we are.
+def is_root() -> bool:
+    """Return whether this process may act as any user."""
+    return os.geteuid() == 0
 
-    That is the user ``mysql`` where we are root, and that user can get at the folder.
+
+def database_user(folder: Path, name: str = "mysql") -> User | None:
+    """Return whom a database should run as, with its data in ``folder``; ``None`` is who we are.
+
+    That is the user ``name`` where we are root, and that user can get at the folder.
     """
-    if os.geteuid() != 0:
+    if not is_root():
         return None
     try:
-        entry = pwd.getpwnam("mysql")
+        entry = pwd.getpwnam(name)
     except KeyError:
         return None
     parents = (parent.stat() for parent in folder.resolve().parents)

@@ -16,12 +16,21 @@ from commonpool import (
     PoolClosed,
     PoolSaturated,
     TaskCancelled,
+    WrongThread,
     current_executor,
     run_in_parallel,
 )
 from tests.helpers import Gate, wait_until
 
-KINDS = [CommonPoolError, ConfigError, DeadlineExceeded, PoolClosed, PoolSaturated, TaskCancelled]
+KINDS = [
+    CommonPoolError,
+    ConfigError,
+    DeadlineExceeded,
+    PoolClosed,
+    PoolSaturated,
+    TaskCancelled,
+    WrongThread,
+]
 
 
 def test_these_are_all_the_kinds_that_there_are():
@@ -44,6 +53,7 @@ def test_each_kind_is_a_common_pool_error(kind):
         (DeadlineExceeded, concurrent.futures.TimeoutError),
         (TaskCancelled, concurrent.futures.CancelledError),
         (PoolClosed, RuntimeError),
+        (WrongThread, RuntimeError),
     ],
 )
 def test_each_kind_is_what_python_calls_it_too(kind, known):

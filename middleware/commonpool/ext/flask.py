@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from flask import Flask, current_app, g, has_app_context
@@ -26,6 +28,9 @@ class FlaskCommonPool:
         `PoolSaturated` and `DeadlineExceeded` are answered with 503 and 504 through Flask's error
         handling: a handler of the application for the error, for one of its bases, or for the
         status code comes first.
+
+    Where Flask-SQLAlchemy and greenlet are installed, statements and queries are tasks, too: see
+    `commonpool.ext.sqlalchemy`.
 
     Settings are read from ``app.config["COMMONPOOL_..."]``, or else from variables of that name.
 
@@ -58,6 +63,8 @@ class FlaskCommonPool:
                 app.register_error_handler(kind, answer)
         if provide_app_context not in context_providers:
             context_providers.append(provide_app_context)
+        if find_spec("flask_sqlalchemy") is not None and find_spec("greenlet") is not None:
+            import_module("commonpool.ext.sqlalchemy.flask_sqlalchemy")
 
 
 def config_of(app: Flask) -> PoolConfig | None:

@@ -1,0 +1,142 @@
+"""StatementCall: the one call of a statement that waits, on a worker's connection or its own."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable
+
+from commonpool.budget import Share
+from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
+from commonpool.ext.sqlalchemy.limits import limit_on_server
+from commonpool.ext.sqlalchemy.rows import execute_buffered
+from commonpool.ext.sqlalchemy.sessions import own_options, prepare_for
+from commonpool.ext.sqlalchemy.stand import Stand
+from commonpool.ext.sqlalchemy.stats import count
+from commonpool.staged import Call
+
+FIRST_LINE = 100  # characters of a statement that a name shows
+
+
+class StatementCall(Call):
+    """Executes a statement and fetches its rows: on a worker, or on the thread of its session.
+
+    Guarantees:
+        A worker has its connection before it claims the call, and gives it back with all rows read.
+        On the session's thread it is made on the session's own connection.
+
+    Its value is the result; `None` where there was no connection for it, or the thread is another
+    one: then it is still to be made, on the session's thread.
+    """
+
+    value: CursorResult[Any] | None
+
+    def __init__(
+        self, stand: Stand, statement: Executable, parameters: Any, options: dict[str, Any]
+    ) -> None:
+        super().__init__(self._make)
+        self._stand = stand
+        self._statement = statement
+        self._parameters = parameters
+        self._options = options
+        self._thread = threading.get_ident()
+        self._own_options = {**stand.options, **own_options(stand.session, stand.real)}
+        self._session_info = stand.session.info
+        self._reserved: Share | None = None
+        self._at_worker = False
+        self.budget = budget_of(stand.real)
+
+    @property
+    def name(self) -> str:
+        """The first line of the statement."""
+        return first_line(self._statement)
+
+    @property
+    def engine(self) -> Engine:
+        """Whose connection it needs."""
+        return self._stand.real
+
+    def reserve(self) -> bool:
+        """Count a connection for it from now on, if there is one to be had."""
+        assert self.budget is not None  # noqa: S101 - made with it
+        self._reserved = self.budget.take()
+        if self._reserved is None:
+            return False
+        if self.future is not None:
+            self.future.add_done_callback(self._release)
+        return True
+
+    def _release(self, _future: object) -> None:
+        reserved, self._reserved = self._reserved, None
+        if reserved is not None:
+            reserved.give_back()
+
+    def secure(self) -> Share | None:
+        """Check a connection out; `None` where the budget has none, or there is none to be had."""
+        share, self._reserved = self._reserved, None
+        if share is None:
+            assert self.budget is not None  # noqa: S101 - made with it
+            share = self.budget.take()
+        if not isinstance(share, ConnectionShare):
+            count("put_off")
+            return None
+        context = self.context if self.context is not None else self.fan_out.context
+        try:
+            share.connection = context.copy().run(self._connect)
+        except Exception:  # its caller will meet the same, and be told
+            share.give_back()
+            count("put_off")
+            return None
+        share.connected()
+        return share
+
+    def _connect(self) -> Connection:
+        connection = self.engine.connect()
+        return (
+            connection.execution_options(**self._own_options) if self._own_options else connection
+        )
+
+    def run_with(self, share: Share | None) -> None:
+        """Make it on a worker, on the connection that was checked out for it."""
+        self._at_worker = True
+        super().run_with(share)
+
+    def _make(self) -> CursorResult[Any] | None:
+        try:
+            if self._at_worker:
+                return self._on_worker()
+            if threading.get_ident() != self._thread:
+                return None
+            count("by_callers")
+            return self.make_at_home()
+        except Exception as error:
+            self.failure = error
+            self.fan_out.hurry = True
+            return None
+
+    def _on_worker(self) -> CursorResult[Any] | None:
+        share = self.share
+        connection = share.connection if isinstance(share, ConnectionShare) else None
+        if connection is None:
+            return None
+        count("on_workers")
+        prepare_for(self._session_info, connection)
+        limit_on_server(connection, self.fan_out.deadline - self.fan_out.owner.pool.clock())
+        return execute_buffered(connection, self._statement, self._parameters, self._options)
+
+    def make_at_home(self) -> CursorResult[Any]:
+        """Make it on the session's own connection; on its thread."""
+        return execute_buffered(
+            self._stand.own_connection(), self._statement, self._parameters, self._options
+        )
+
+
+def first_line(statement: Executable) -> str:
+    """The first line of a statement's text that is not empty, cut short."""
+    try:
+        text = str(statement)
+    except Exception:  # some can only be written for their own database
+        text = type(statement).__name__
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= FIRST_LINE else f"{line[: FIRST_LINE - 3]}..."

@@ -1,0 +1,194 @@
+"""Engines: how many of their connections workers may have, and what a fork does to them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import (
+    AssertionPool,
+    Connection,
+    Engine,
+    Pool,
+    SingletonThreadPool,
+    StaticPool,
+    event,
+)
+
+from commonpool import adapters, process
+from commonpool.budget import Budget, Share
+from commonpool.task import Task, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ConnectionShare(Share):
+    """One connection of a budget, for one task; with the connection itself, once it is there."""
+
+    def __init__(self, budget: ConnectionBudget) -> None:
+        self._budget = budget
+        self._counted = True
+        self.connection: Connection | None = None
+
+    def connected(self) -> None:
+        """The connection is checked out: from now on the engine's pool counts it."""
+        if self._counted:
+            self._counted = False
+            self._budget.uncount()
+
+    def give_back(self) -> None:
+        """Let others have it; the connection goes back to its pool."""
+        self.connected()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+class ConnectionBudget(Budget):
+    """How many connections of an engine's pool workers may have.
+
+    Guarantees:
+        A worker takes a connection only while fewer are checked out than the pool's size: what
+        the pool may open above that (its overflow) belongs to the requests' own sessions.
+
+    Args:
+        pool: the engine's.
+        limit: connections; 0 for no limit.
+    """
+
+    def __init__(self, pool: Pool, limit: int) -> None:
+        self._pool = pool
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._not_yet = 0  # shares whose connection is not checked out yet
+        event.listen(pool, "checkin", self._checked_in)
+
+    def take(self, *, at_any_rate: bool = False) -> ConnectionShare | None:
+        """A share, unless as many connections are out as there may be; see `Budget`."""
+        out = self._checked_out()
+        with self._lock:
+            if self.limit and not at_any_rate and out + self._not_yet >= self.limit:
+                return None
+            self._not_yet += 1
+        return ConnectionShare(self)
+
+    def has_room(self) -> bool:
+        """Whether `take` would give a share now."""
+        return not self.limit or self._checked_out() + self._not_yet < self.limit
+
+    def uncount(self) -> None:
+        """A share became a connection, or nothing."""
+        with self._lock:
+            self._not_yet -= 1
+        process.freed(self)  # for a moment it was counted twice, and another may have found no room
+
+    def _checked_out(self) -> int:
+        checkedout: Callable[[], int] | None = getattr(self._pool, "checkedout", None)
+        return 0 if checkedout is None else checkedout()
+
+    def _checked_in(self, *_: object) -> None:
+        process.freed(self)
+
+    def __str__(self) -> str:
+        """The arithmetic, for errors."""
+        return (
+            f"workers may have {self.limit or 'any number'} of its connections, and "
+            f"{self._checked_out()} are checked out"
+        )
+
+
+_budgets: WeakKeyDictionary[Pool, ConnectionBudget] = WeakKeyDictionary()
+_limits: WeakKeyDictionary[Pool, int] = WeakKeyDictionary()
+_budgets_lock = threading.Lock()
+
+
+def budget_of(engine: Engine) -> ConnectionBudget:
+    """The budget of an engine's pool, made now if there is none."""
+    pool = engine.pool
+    budget = _budgets.get(pool)
+    if budget is None:
+        with _budgets_lock:
+            budget = _budgets.get(pool)
+            if budget is None:
+                budget = _budgets[pool] = ConnectionBudget(pool, _limits.get(pool, size_of(pool)))
+    return budget
+
+
+def limit_connections(engine: Engine, connections: int) -> None:
+    """Say how many of an engine's connections workers may have at once.
+
+    Args:
+        engine: whose pool.
+        connections: at most so many; 0 for no limit. By default it is the pool's ``size()``, and
+            no limit for pools that have none (`NullPool`).
+
+    Raises:
+        ValueError: it is negative, or not a whole number.
+    """
+    if isinstance(connections, bool) or not isinstance(connections, int) or connections < 0:
+        raise ValueError(f"connections must be a whole number, 0 or more, got {connections!r:.40}")
+    _limits[engine.pool] = connections
+    budget_of(engine).limit = connections
+
+
+def size_of(pool: Pool) -> int:
+    """How many connections a pool keeps; 0 where it says nothing of it, or has no limit."""
+    size = getattr(pool, "size", None)
+    return int(size()) if callable(size) and hasattr(pool, "checkedout") else 0
+
+
+def has_one_connection(engine: Engine) -> bool:
+    """Whether what one thread has connected to is not there for another's connection.
+
+    A SQLite database in memory is its connection's own, or its thread's.
+    """
+    if isinstance(engine.pool, StaticPool | SingletonThreadPool | AssertionPool):
+        return True
+    if engine.dialect.name != "sqlite":
+        return False
+    dialect: Any = engine.dialect
+    return issubclass(dialect.get_pool_class(engine.url), SingletonThreadPool)
+
+
+# In which process an engine was used last.
+_users: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
+
+
+def forget_inherited() -> None:
+    """Have every engine that was used before a fork start empty, its parent's connections open."""
+    pid = os.getpid()
+    for engine, user in list(_users.items()):
+        if user != pid:
+            _users[engine] = pid
+            engine.dispose(close=False)
+
+
+def on_connect(connection: Connection) -> None:
+    """An engine is used: note in which process, and that the task that uses it needs a share."""
+    engine = connection.engine
+    if engine not in _users:
+        _users[engine] = os.getpid()
+    task = running.task
+    if task is None:
+        return
+    share = task.share
+    if isinstance(share, ConnectionShare):
+        share.connected()
+    elif type(task) is Task and task.budget is None and not has_one_connection(engine):
+        code = adapters.code_of(task.fn)
+        if code is not None:
+            adapters.budgets[code] = budget_of(engine)
+
+
+def install() -> None:
+    """Listen to all engines."""
+    event.listen(Engine, "engine_connect", on_connect)
+    process.at_start(forget_inherited)
+
+
+def arithmetic(engine: Engine) -> Any:
+    """Why there is no connection, in numbers."""
+    return f"{engine.pool.status()}; {budget_of(engine)}"

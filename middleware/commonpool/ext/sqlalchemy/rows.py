@@ -1,0 +1,74 @@
+"""Rows: all of a statement's at once, and the objects of a result made when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import ChunkedIteratorResult, Connection, CursorResult, Engine, Executable, event
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+
+from commonpool.ext.sqlalchemy import stopping
+
+BUFFERED = "commonpool_buffered"
+"""The execution option of statements whose rows are all fetched at once."""
+
+
+def execute_buffered(
+    connection: Connection, statement: Executable, parameters: Any, options: dict[str, Any]
+) -> CursorResult[Any]:
+    """Execute a statement, and fetch all its rows: the connection may be another's afterwards.
+
+    Streams are buffered like everything else.
+    """
+    result = connection.execute(
+        statement,
+        parameters,
+        execution_options={**options, "stream_results": False, BUFFERED: True},
+    )
+    cursor = result.context.cursor
+    if cursor is not None:
+        cursor.close()  # a driver may talk to the server for that: not when it is another's
+    return result
+
+
+def after_cursor_execute(
+    connection: Connection,
+    cursor: Any,
+    _statement: str,
+    _parameters: Any,
+    context: Any,
+    _executemany: object,
+) -> None:
+    """Fetch the rows within the call that executes the statement."""
+    if context is None or not context.execution_options.get(BUFFERED):
+        return
+    if cursor.description is not None:
+        context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(cursor, cursor.description)
+    stopping.finished(connection)
+
+
+def install() -> None:
+    """Listen to all engines."""
+    event.listen(Engine, "after_cursor_execute", after_cursor_execute)
+
+
+def make_objects(result: Any) -> Any:
+    """Have a result of a session make its objects now, not when they are fetched; the result.
+
+    So what loads more for them (`selectinload`, say) does that now. `ChunkedIteratorResult` is
+    what sessions return for entities, and documented to work from a function that gives chunks.
+    """
+    if isinstance(result, ChunkedIteratorResult):
+        rows = iter(list(result.iterator))
+        result.iterator = rows
+        result.chunks = partial(chunks, rows)
+    return result
+
+
+def chunks(rows: Iterator[Any], size: int | None) -> Iterator[list[Any]]:
+    """The rows that are left, in lists of a size; all in one for `None`."""
+    while chunk := list(islice(rows, size)):
+        yield chunk

@@ -1,0 +1,189 @@
+"""Sessions: what one has done on its connections, whose it is, and what keeps statements in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.orm import Session
+
+from commonpool.errors import WrongThread
+from commonpool.ext.sqlalchemy.engines import has_one_connection
+from commonpool.ext.sqlalchemy.stand import Stand
+from commonpool.ext.sqlalchemy.stats import Reason
+from commonpool.staged import Call, StagedTask
+from commonpool.task import Task, running
+
+Prepare = Callable[[dict[Any, Any], Connection], object]
+
+# What leaves nothing behind that another connection would not see. Everything else is a write.
+READS = re.compile(
+    r"[\s(]*(?:SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a session or its connection belongs: a process, and the task that began with it."""
+
+    process: int
+    task: ref[Task] | None
+
+    def is_here(self) -> bool:
+        """Whether that task is the one that this thread runs."""
+        task = innermost_callable()
+        return task is (None if self.task is None else self.task())
+
+
+_connections: WeakKeyDictionary[Session, WeakSet[Connection]] = WeakKeyDictionary()
+_homes: WeakKeyDictionary[Connection, Home] = WeakKeyDictionary()
+_claims: WeakKeyDictionary[Session, Home] = WeakKeyDictionary()
+_written: WeakSet[Connection] = WeakSet()
+_prepare: list[Prepare] = []
+
+
+def prepare_connection(prepare: Prepare) -> Prepare:
+    """Register what gives a worker's connection what `after_begin` listeners give a session's.
+
+    It is called as ``prepare(session_info, connection)`` for every statement that a worker is to
+    execute, in its transaction, before it: with the ``info`` of the caller's session, and the
+    `Connection`. It has to set all that decides which rows are seen (the tenant of row-level
+    security, say), every time: connections are used again. Can be used as a decorator.
+    """
+    _prepare.append(prepare)
+    return prepare
+
+
+def prepare_for(session_info: dict[Any, Any], connection: Connection) -> None:
+    """Call what was registered."""
+    for prepare in _prepare:
+        prepare(session_info, connection)
+
+
+def reason_of_session(session: Session, bind: Engine | Connection) -> Reason | None:
+    """Why the statements of a session have to run on its own connection; `None` if any will do."""
+    if isinstance(bind, Connection):
+        return Reason.BOUND
+    if session.new or session.dirty or session.deleted or has_written(session):
+        return Reason.CHANGES
+    if not _prepare and any(listener is not on_begin for listener in session.dispatch.after_begin):
+        return Reason.AFTER_BEGIN
+    if has_one_connection(bind):
+        return Reason.ONE_CONNECTION
+    return None
+
+
+def has_written(session: Session) -> bool:
+    """Whether a write was executed in the session's open transaction."""
+    return any(connection in _written for connection in _connections.get(session, ()))
+
+
+def own_options(session: Session, engine: Engine) -> dict[str, Any]:
+    """The execution options that the session's connection to an engine has, beyond the engine's."""
+    for connection in _connections.get(session, ()):
+        if connection.engine is engine and not connection.closed:
+            of_engine = engine.get_execution_options()
+            return {
+                name: value
+                for name, value in connection.get_execution_options().items()
+                if name not in of_engine or of_engine[name] is not value
+            }
+    return {}
+
+
+def own_connection(session: Session, engine: Engine) -> Connection | None:
+    """The connection that the session has to an engine, if it has one."""
+    for connection in _connections.get(session, ()):
+        if connection.engine is engine and not connection.closed:
+            return connection
+    return None
+
+
+def claim(session: Session) -> None:
+    """Note that a session belongs to what runs here, so that tasks are kept from using it."""
+    if session not in _claims:
+        _claims[session] = here()
+
+
+def here() -> Home:
+    """This process, and the task that this thread runs."""
+    task = innermost_callable()
+    return Home(os.getpid(), None if task is None else ref(task))
+
+
+def innermost_callable() -> Task | None:
+    """The callable that this thread runs as a task; a statement counts as its caller."""
+    task = running.task
+    while isinstance(task, StagedTask | Call):
+        task = task.fan_out.parent
+    return task
+
+
+def on_begin(session: Session, _transaction: object, connection: Any) -> None:
+    """A session has a connection: note which, and keep it from tasks that are not its own."""
+    if isinstance(connection, Stand):
+        return
+    if running.task is not None:
+        home = _claims.get(session)
+        if home is not None and not home.is_here():
+            raise WrongThread(how_to_write_it())
+    if connection not in _homes:
+        _homes[connection] = here()
+        known = _connections.get(session)
+        if known is None:
+            known = _connections[session] = WeakSet()
+        known.add(connection)
+
+
+def before_cursor_execute(connection: Connection, *_: object) -> None:
+    """A statement is to be executed: not on a connection that belongs elsewhere."""
+    home = _homes.get(connection)
+    if home is None:
+        return
+    if home.process != os.getpid():
+        raise WrongThread(
+            f"This session has a connection that process {home.process} opened; this is process "
+            f"{os.getpid()}, forked from it. Two processes on one connection mix their answers up: "
+            "close the session before the fork, or open it after."
+        )
+    if running.task is not None and not home.is_here():
+        raise WrongThread(how_to_write_it())
+
+
+def how_to_write_it() -> str:
+    """What to say to whoever uses the caller's session in a task."""
+    task = innermost_callable()
+    return (
+        f"{'A task' if task is None else task.name} uses a session that belongs to its caller, on "
+        "whose connection another thread may be at work. Pass the statement itself: "
+        "run_in_parallel([select(User), ...]); or have the function use a session of its own: "
+        "db.session in Flask, and elsewhere: with Session(engine) as session: ... (An object of "
+        "the caller's session that loads what it lacks uses that session, too.)"
+    )
+
+
+def after_cursor_execute(
+    connection: Connection, _cursor: object, statement: str, *_: object
+) -> None:
+    """A statement was executed: note whether it was a write."""
+    if READS.match(statement) is None:
+        _written.add(connection)
+
+
+def forget_writes(connection: Connection, *_: object) -> None:
+    """A transaction is over."""
+    _written.discard(connection)
+
+
+def install() -> None:
+    """Listen to all sessions and engines."""
+    event.listen(Session, "after_begin", on_begin)
+    event.listen(Engine, "before_cursor_execute", before_cursor_execute)
+    event.listen(Engine, "after_cursor_execute", after_cursor_execute)
+    for name in ("commit", "rollback", "commit_twophase", "rollback_twophase"):
+        event.listen(Engine, name, forget_writes)

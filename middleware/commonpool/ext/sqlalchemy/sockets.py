@@ -1,0 +1,70 @@
+"""A connection's socket, as one may get hold of it from another thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import closing, suppress
+from typing import Any
+
+
+class Descriptor:
+    """A duplicate of a connection's descriptor, closed when nothing refers to it any more.
+
+    The number alone would not do: drivers refuse to tell it while a statement runs, and once the
+    connection is closed it may be another file's.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = os.dup(number)
+
+    def shut_down(self) -> None:
+        """Have everyone who waits for the server be told that it is gone. Never blocks."""
+        with suppress(OSError), closing(self._socket()) as own:
+            own.shutdown(socket.SHUT_RDWR)
+
+    def peer(self) -> Any:
+        """The address of the server; `None` where the socket has lost it."""
+        with suppress(OSError), closing(self._socket()) as own:
+            return own.getpeername()
+        return None
+
+    def _socket(self) -> socket.socket:
+        number = os.dup(self.number)
+        try:
+            return socket.socket(fileno=number)
+        except BaseException:
+            os.close(number)
+            raise
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):  # there was nothing to duplicate
+            os.close(self.number)
+
+
+def number_of(connection: Any) -> int | None:
+    """The number of a DBAPI connection's descriptor, asked for on its own thread, if it has one."""
+    fileno = getattr(connection, "fileno", None)
+    if fileno is None:
+        # PyMySQL has no public name for it
+        fileno = getattr(getattr(connection, "_sock", None), "fileno", None)
+    if fileno is None:
+        return None
+    try:
+        number = fileno()
+    except Exception:  # closed: there is nothing to cut
+        return None
+    return number if isinstance(number, int) and number >= 0 else None
+
+
+def descriptor_of(connection: Any) -> Descriptor | None:
+    """A duplicate of it, for other threads; `None` where there is none to be had."""
+    number = number_of(connection)
+    if number is None:
+        return None
+    try:
+        return Descriptor(number)
+    except OSError:  # no more to be had in this process
+        return None

@@ -1,0 +1,173 @@
+"""StatementTask: what is asked of a session, done by the session but for the waiting for rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, cast
+from weakref import WeakSet
+
+from greenlet import GreenletExit, getcurrent, greenlet
+from sqlalchemy import CursorResult, Engine, Executable, Result, event
+from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
+
+from commonpool.ext.sqlalchemy.call import StatementCall, first_line
+from commonpool.ext.sqlalchemy.finding import check_engine, found_session
+from commonpool.ext.sqlalchemy.sessions import claim, reason_of_session
+from commonpool.ext.sqlalchemy.stand import Stand, stand_for
+from commonpool.ext.sqlalchemy.statements import examine
+from commonpool.ext.sqlalchemy.stats import Reason, count
+from commonpool.staged import Call, Progress, StagedTask
+
+
+class StatementTask(StagedTask):
+    """What is asked of a session, done by the session itself but for the waiting for rows.
+
+    Guarantees:
+        All of it but the calls of the database runs on the thread that asked for it, once, in its
+        order among the others, in a greenlet that is left while a call is being made.
+        What must not leave the session's own connection runs there, when all before it is done.
+
+    Args:
+        fn: the statement or the bound method: what was asked for.
+        ask: asks a session for it.
+        session: whose it is; `None` to be told by `configure`, or found by `prepare`.
+    """
+
+    def __init__(
+        self,
+        fn: Any,
+        ask: Callable[[Session], Any],
+        *,
+        session: Session | scoped_session[Any] | None = None,
+    ) -> None:
+        super().__init__(fn)
+        self._ask = ask
+        self._session = session
+        self._at_home: Reason | None = None
+        self._greenlet: StatementGreenlet | None = None
+
+    @property
+    def name(self) -> str:
+        """The first line of the statement, or the method."""
+        return first_line(self.fn) if isinstance(self.fn, Executable) else super().name
+
+    @property
+    def session(self) -> Session:
+        """Whose it is."""
+        assert isinstance(self._session, Session)  # noqa: S101 - `prepare` has seen to it
+        return self._session
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Take the session that `run_in_parallel` was given, unless it has its own."""
+        if self._session is None:
+            self._session = settings["session"]
+
+    def prepare(self) -> None:
+        """Have its session ask here about its statements.
+
+        Raises:
+            TypeError: it has no session, or one that cannot be used so.
+        """
+        session = self._session = found_session(self._session, self.name)
+        listen_to(session)
+        claim(session)
+
+    def _advance(self) -> Call | Progress:
+        here = self._greenlet
+        if here is None:
+            here = self._greenlet = StatementGreenlet(self)
+        here.parent = getcurrent()
+        try:
+            progress = here.switch()
+        except BaseException as error:
+            self.error = error
+            return Progress.DONE
+        if here.dead:
+            self.value = progress
+            return Progress.DONE
+        return cast("Call | Progress", progress)
+
+    def run_in_greenlet(self) -> Any:
+        """Ask the session; it comes back to `route` for every statement."""
+        return self._ask(self.session)
+
+    def keeps(self, state: ORMExecuteState) -> bool:
+        """Whether a statement has to stay on the session's own connection; when its turn came."""
+        if self._at_home is not None:
+            return True
+        bind = state.session.get_bind(**state.bind_arguments)
+        check_engine(bind)
+        reason = reason_of_session(state.session, bind) or examine(
+            state.statement, state.execution_options
+        )
+        if reason is None:
+            return False
+        self._go_home(reason)
+        return True
+
+    def _go_home(self, reason: Reason) -> None:
+        self._at_home = reason  # and so is all that follows in this task
+        count(reason)
+        leave(Progress.IN_TURN)
+
+    def close(self) -> None:
+        """Let go of the greenlet: what it was about to do is not done."""
+        here, self._greenlet = self._greenlet, None
+        if here is not None and not here.dead:
+            here.parent = getcurrent()
+            with suppress(BaseException):
+                here.throw(GreenletExit)
+
+
+class StatementGreenlet(greenlet):
+    """Where the session works on a statement, in a copy of the caller's context."""
+
+    def __init__(self, task: StatementTask) -> None:
+        super().__init__(task.run_in_greenlet)
+        self.task = task
+        self.gr_context = copy_context()
+
+
+def leave(progress: Call | Progress) -> None:
+    """Leave the greenlet that runs now, until its task goes on."""
+    parent = getcurrent().parent
+    assert parent is not None  # noqa: S101 - only a thread's first greenlet has none
+    parent.switch(progress)
+
+
+_listening: WeakSet[Session] = WeakSet()
+
+
+def listen_to(session: Session) -> None:
+    """Have a session ask here about its statements, from now on."""
+    if session not in _listening:
+        _listening.add(session)
+        event.listen(session, "do_orm_execute", route)
+
+
+def route(state: ORMExecuteState) -> Result[Any] | None:
+    """A session is to execute a statement: have it do so through its stand, if it may leave."""
+    here = getcurrent()
+    if not isinstance(here, StatementGreenlet) or here.task.session is not state.session:
+        return None
+    if isinstance(state.bind_arguments.get("bind"), Stand) or here.task.keeps(state):
+        return None
+    engine = state.session.get_bind(**state.bind_arguments)
+    stand = stand_for(state.session, cast("Engine", engine), execute)
+    return state.invoke_statement(bind_arguments={"bind": stand})
+
+
+def execute(
+    stand: Stand, statement: Executable, parameters: Any, options: dict[str, Any]
+) -> CursorResult[Any]:
+    """Execute a statement for a stand: leave the greenlet until somebody has done it."""
+    here = getcurrent()
+    if not isinstance(here, StatementGreenlet) or here.task.session is not stand.session:
+        return stand.own_connection().execute(statement, parameters, execution_options=options)
+    call = StatementCall(stand, statement, parameters, options)
+    leave(call)
+    if call.failure is not None:
+        raise call.failure
+    return call.make_at_home() if call.value is None else call.value

@@ -1,0 +1,1 @@
+"""Which statements may run on another connection than their session's own."""

@@ -1,0 +1,94 @@
+"""Statements that do not end by themselves, and tasks that tell what became of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from commonpool import DeadlineExceeded, run_in_parallel
+from tests.helpers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from commonpool import CommonPool
+    from tests.sqlalchemy.databases import Database
+
+UNTIL_STOPPED = {
+    "mariadb": "DO SLEEP(30)",
+    "postgresql": "DO $$ BEGIN PERFORM pg_sleep(30); END $$",
+    "sqlite": "CREATE TABLE never AS WITH RECURSIVE n(i) AS"
+    " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000000) SELECT count(*) FROM n",
+}
+"""Statements that are no queries, so that no server has a limit of its own for them."""
+
+DEADLINE = 0.3
+"""Seconds that a task has."""
+
+
+def until_stopped(database: Database) -> Any:
+    """A statement that only a stop ends."""
+    return text(UNTIL_STOPPED[database.family])
+
+
+class Seen:
+    """What a task that outlived its deadline has met, and when its worker was free again."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.late = 0.0  # seconds from the deadline to the end of the task
+
+
+def run_past_deadline(
+    pool: CommonPool, task: Callable[[], Any], timeout: float = DEADLINE, limit: float = 5.0
+) -> Seen:
+    """Run a task on a worker for longer than it may, and wait for its end.
+
+    Args:
+        pool: the process's.
+        task: what to run.
+        timeout: the seconds that it has.
+        limit: how much later it has to have ended.
+    """
+    seen, ended = Seen(), threading.Event()
+    began_at = time.monotonic()
+
+    def watched() -> None:
+        try:
+            seen.value = task()
+        except BaseException as error:
+            seen.error = error
+            raise
+        finally:
+            seen.late = time.monotonic() - began_at - timeout
+            ended.set()
+
+    with suppress(DeadlineExceeded):
+        run_in_parallel([watched], timeout=timeout)
+    assert ended.wait(limit), "its worker is still held up"
+    wait_until(lambda: pool.stats().abandoned == 0)
+    return seen
+
+
+@contextmanager
+def frozen(*processes: int) -> Iterator[None]:
+    """Processes of a server that do nothing while the block runs."""
+    try:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def stopper_threads() -> list[threading.Thread]:
+    """The threads that tell servers to stop something."""
+    return [thread for thread in threading.enumerate() if thread.name == "commonpool-stopper"]
