@@ -24,25 +24,25 @@ help: ## List the commands
 
 .PHONY: demo
 demo: ## The page at http://127.0.0.1:8080, with SQLite: nothing to install (PORT= to change)
-	@$(VENV) demo "$$PYTHON" --editable '.[flask]' --group stack $(DATA)
+	@$(VENV) demo "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack $(DATA)
 	@exec .venv/bin/python -m stack.native demo
 
 .PHONY: stack
 stack: ## The same page from nginx, uWSGI and MariaDB on this machine
 	@bin/system-packages servers
-	@$(VENV) stack "$$PYTHON" --editable '.[flask]' --group stack --group mariadb $(DATA)
+	@$(VENV) stack "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb $(DATA)
 	@exec .venv/bin/python -m stack.native stack
 
 .PHONY: test
 test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
-	@bin/system-packages servers
-	@$(VENV) test "$$PYTHON" --editable '.[flask]' --group test --group mariadb $(DATA)
+	@bin/system-packages databases
+	@$(VENV) test "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test --group mariadb $(DATA)
 	@bin/test $(ARGS)
 
 .PHONY: check
 check: ## Style and types: ruff, mypy
 	@bin/system-packages venv
-	@$(VENV) check "$$PYTHON" --editable '.[flask]' --group check
+	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy]' --group check
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
@@ -51,7 +51,7 @@ check: ## Style and types: ruff, mypy
 .PHONY: bench
 bench: ## Measure against the peers, through nginx, uWSGI and MariaDB
 	@bin/system-packages servers
-	@$(VENV) stack "$$PYTHON" --editable '.[flask]' --group stack --group mariadb $(DATA)
+	@$(VENV) stack "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb $(DATA)
 	@exec .venv/bin/python -m stack.bench $(ARGS)
 
 .PHONY: build

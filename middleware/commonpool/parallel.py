@@ -28,7 +28,7 @@ def run_in_parallel(  # type: ignore[overload-overlap]  # a mapping is an iterab
     snapshot: str | None = ...,
 ) -> dict[K, T]: ...
 @overload
-def run_in_parallel(
+def run_in_parallel(  # type: ignore[overload-overlap]  # the same
     tasks: Iterable[Callable[[], T]],
     *,
     timeout: float | None = ...,
@@ -37,7 +37,7 @@ def run_in_parallel(
     snapshot: str | None = ...,
 ) -> list[T]: ...
 @overload
-def run_in_parallel(  # type: ignore[overload-overlap]  # again
+def run_in_parallel(
     tasks: Mapping[K, Any],
     *,
     timeout: float | None = ...,

@@ -67,7 +67,7 @@ class StagedTask(Task):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of a task that will not be taken to its end. Doing it again changes nothing."""
+        """Its fan-out is over, at its end or not. Doing it again changes nothing."""
 
     def advance(self) -> Call | Progress:
         """Go on, as the task that this thread runs; what has to be called next.
@@ -202,8 +202,7 @@ def run_staged(fan_out: FanOut, batch: list[Task]) -> None:
         pool.help(fan_out)
     finally:
         for task in staged:
-            if task.state is not SETTLED:
-                task.close()
+            task.close()
         del fan_out, batch, staged  # the traceback of an error leads to this frame
 
 

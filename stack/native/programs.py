@@ -14,6 +14,7 @@ _ALSO = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/bin", "/opt/hom
 
 # PostgreSQL's, of which several versions can be there at once: on Debian and Ubuntu, on Red Hat's
 # systems, with Homebrew.
+_ROOT = Path("/")
 _VERSIONS = (
     "usr/lib/postgresql/*/bin",
     "usr/pgsql-*/bin",
@@ -52,8 +53,8 @@ def find_program(name: str) -> str:
     raise NativeError(f"{name} is not installed: {remedy}")
 
 
-def _newest_first(root: Path = Path("/")) -> list[str]:
-    folders = [folder for pattern in _VERSIONS for folder in root.glob(pattern)]
+def _newest_first() -> list[str]:
+    folders = [folder for pattern in _VERSIONS for folder in _ROOT.glob(pattern)]
     return [str(folder) for folder in sorted(folders, key=_version, reverse=True)]
 
 

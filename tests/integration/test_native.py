@@ -61,7 +61,7 @@ def test_a_port_that_is_none_is_one_line(port: str, capsys: pytest.CaptureFixtur
     assert port in said.err
 
 
-@pytest.mark.parametrize("program", ["nginx", "mariadbd"])
+@pytest.mark.parametrize("program", ["nginx", "mariadbd", "postgres"])
 def test_a_missing_program_is_one_line_with_its_package(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
 from commonpool.ext.sqlalchemy.rows import execute_buffered
 from commonpool.ext.sqlalchemy.sessions import own_options, prepare_for
+from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
 from commonpool.staged import Call
@@ -33,15 +34,23 @@ class StatementCall(Call):
     value: CursorResult[Any] | None
 
     def __init__(
-        self, stand: Stand, statement: Executable, parameters: Any, options: dict[str, Any]
+        self,
+        stand: Stand,
+        statement: Executable,
+        parameters: Any,
+        options: dict[str, Any],
+        snapshot: SharedSnapshot | None = None,
     ) -> None:
         super().__init__(self._make)
         self._stand = stand
         self._statement = statement
         self._parameters = parameters
         self._options = options
+        self._snapshot = snapshot
         self._thread = threading.get_ident()
         self._own_options = {**stand.options, **own_options(stand.session, stand.real)}
+        if snapshot is not None:
+            self._own_options["isolation_level"] = "REPEATABLE READ"
         self._session_info = stand.session.info
         self._reserved: Share | None = None
         self._at_worker = False
@@ -121,15 +130,17 @@ class StatementCall(Call):
         if connection is None:
             return None
         count("on_workers")
+        if self._snapshot is not None:
+            self._snapshot.take_on(connection)
         prepare_for(self._session_info, connection)
         limit_on_server(connection, self.fan_out.deadline - self.fan_out.owner.pool.clock())
         return execute_buffered(connection, self._statement, self._parameters, self._options)
 
     def make_at_home(self) -> CursorResult[Any]:
         """Make it on the session's own connection; on its thread."""
-        return execute_buffered(
-            self._stand.own_connection(), self._statement, self._parameters, self._options
-        )
+        snapshot = self._snapshot
+        connection = self._stand.own_connection() if snapshot is None else snapshot.connection
+        return execute_buffered(connection, self._statement, self._parameters, self._options)
 
 
 def first_line(statement: Executable) -> str:

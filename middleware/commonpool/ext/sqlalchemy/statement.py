@@ -9,12 +9,20 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from greenlet import GreenletExit, getcurrent, greenlet
-from sqlalchemy import CursorResult, Engine, Executable, Result, event
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, event
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
 from commonpool.ext.sqlalchemy.call import StatementCall, first_line
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
-from commonpool.ext.sqlalchemy.sessions import claim, reason_of_session
+from commonpool.ext.sqlalchemy.sessions import claim, own_connection, reason_of_session
+from commonpool.ext.sqlalchemy.snapshots import (
+    ENOUGH,
+    SHARED,
+    SharedSnapshot,
+    check_can_share,
+    close_snapshots,
+    snapshot_of,
+)
 from commonpool.ext.sqlalchemy.stand import Stand, stand_for
 from commonpool.ext.sqlalchemy.statements import examine
 from commonpool.ext.sqlalchemy.stats import Reason, count
@@ -46,6 +54,7 @@ class StatementTask(StagedTask):
         self._ask = ask
         self._session = session
         self._at_home: Reason | None = None
+        self._shares_snapshot = False
         self._greenlet: StatementGreenlet | None = None
 
     @property
@@ -60,9 +69,17 @@ class StatementTask(StagedTask):
         return self._session
 
     def configure(self, settings: dict[str, Any]) -> None:
-        """Take the session that `run_in_parallel` was given, unless it has its own."""
+        """Take the session that `run_in_parallel` was given, unless it has its own; the snapshot.
+
+        Raises:
+            ValueError: there is no such snapshot.
+        """
         if self._session is None:
             self._session = settings["session"]
+        snapshot = settings["snapshot"]
+        if snapshot not in (None, SHARED):
+            raise ValueError(f"snapshot must be 'shared' or None, got {snapshot!r:.40}")
+        self._shares_snapshot = snapshot is not None
 
     def prepare(self) -> None:
         """Have its session ask here about its statements.
@@ -102,10 +119,33 @@ class StatementTask(StagedTask):
         reason = reason_of_session(state.session, bind) or examine(
             state.statement, state.execution_options
         )
+        if self._shares_snapshot:
+            self._check_snapshot(state.session, bind, reason)
         if reason is None:
             return False
         self._go_home(reason)
         return True
+
+    def _check_snapshot(
+        self, session: Session, bind: Engine | Connection, reason: Reason | None
+    ) -> None:
+        check_can_share(bind.engine)
+        if reason is None:
+            return
+        own = own_connection(session, bind.engine) if isinstance(bind, Engine) else bind
+        if own is None or own.get_isolation_level() not in ENOUGH:
+            raise ValueError(
+                f"snapshot='shared' cannot be kept: {self.name} has to run on the session's own "
+                f"connection ({reason}), whose transaction sees a new state with every statement. "
+                "Begin it with session.connection(execution_options={'isolation_level': "
+                "'REPEATABLE READ'})."
+            )
+
+    def snapshot(self, engine: Engine) -> SharedSnapshot | None:
+        """The snapshot that its calls are to see, if one was asked for."""
+        if not self._shares_snapshot:
+            return None
+        return snapshot_of(self.fan_out, self.session, engine)
 
     def _go_home(self, reason: Reason) -> None:
         self._at_home = reason  # and so is all that follows in this task
@@ -114,6 +154,8 @@ class StatementTask(StagedTask):
 
     def close(self) -> None:
         """Let go of the greenlet: what it was about to do is not done."""
+        if self._shares_snapshot:
+            close_snapshots(self.fan_out)
         here, self._greenlet = self._greenlet, None
         if here is not None and not here.dead:
             here.parent = getcurrent()
@@ -166,7 +208,8 @@ def execute(
     here = getcurrent()
     if not isinstance(here, StatementGreenlet) or here.task.session is not stand.session:
         return stand.own_connection().execute(statement, parameters, execution_options=options)
-    call = StatementCall(stand, statement, parameters, options)
+    snapshot = here.task.snapshot(stand.real)
+    call = StatementCall(stand, statement, parameters, options, snapshot)
     leave(call)
     if call.failure is not None:
         raise call.failure

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import CompoundSelect, Executable, Select, Table, TableClause
 from sqlalchemy.orm import FromStatement, LoaderCriteriaOption
-from sqlalchemy.schema import Column, DefaultGenerator
+from sqlalchemy.schema import Column
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import (
     BindParameter,
@@ -27,7 +27,7 @@ from sqlalchemy.sql.elements import (
     True_,
     TypeClause,
 )
-from sqlalchemy.sql.functions import FunctionElement, GenericFunction, next_value
+from sqlalchemy.sql.functions import FunctionElement, GenericFunction
 from sqlalchemy.sql.lambdas import LambdaElement, NullLambdaStatement
 from sqlalchemy.sql.selectable import (
     ForUpdateArg,
@@ -202,8 +202,7 @@ def reason_in_sql(sql: str) -> Reason | None:
     asked about compiled SQL, with placeholders of any style.
     """
     for code in _readings(sql):
-        first = _FIRST_WORD.match(code)
-        if first is None or _MORE_STATEMENTS.search(code):
+        if _FIRST_WORD.match(code) is None:
             return Reason.NOT_A_SELECT
     return reason_in_fragment(sql)
 
@@ -215,7 +214,7 @@ def reason_in_fragment(sql: str) -> Reason | None:
     if not codes:
         return Reason.NOT_A_SELECT
     for code in codes:
-        if ";" in code and _MORE_STATEMENTS.search(code):
+        if _MORE_STATEMENTS.search(code):
             return Reason.NOT_A_SELECT
         for pattern, reason in _PATTERNS:
             if pattern.search(code):
@@ -264,10 +263,6 @@ def _reason_in_tree(walk: _Walk) -> Reason | None:
 
 def _locks_rows(_element: Any, _walk: _Walk) -> Reason:
     return Reason.LOCKS_ROWS
-
-
-def _is_about(_element: Any, _walk: _Walk) -> Reason:
-    return Reason.ABOUT_THE_CONNECTION
 
 
 def _is_no_select(_element: Any, _walk: _Walk) -> Reason:
@@ -345,13 +340,12 @@ def _expressions(value: Any) -> Iterator[ClauseElement]:
 
 
 # What to look at in an element, and whether there are others below it. In order: the first that
-# fits counts. (`Sequence` is a default generator.)
+# fits counts.
 _LOOKS: tuple[tuple[tuple[type[Any], ...], _Look | None, bool], ...] = (
     ((BindParameter,), _look_at_bound_value, False),
     ((Column, Null, True_, False_, TypeClause), None, False),
     ((ColumnClause,), _look_at_column, False),
     ((TableClause,), _look_at_table, False),
-    ((next_value, DefaultGenerator), _is_about, False),
     ((FunctionElement,), _look_at_function, True),
     ((ForUpdateArg,), _locks_rows, False),
     ((UpdateBase,), _is_no_select, False),
