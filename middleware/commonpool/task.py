@@ -30,6 +30,10 @@ context_providers: list[Callable[[], ContextRunner | None]] = []
 """Asked on the caller's thread, once for each fan-out: in what should its callables run?"""
 
 
+explainers: list[Callable[[Task, BaseException], None]] = []
+"""Told of the error of every task that fails, to add a note to it where they know more."""
+
+
 class State(Enum):
     """Where a task is in its life. Changed under the pool's lock alone."""
 
@@ -239,6 +243,8 @@ class Task:
             self.value = value
         except BaseException as error:
             self.error = error
+            for explain in explainers:
+                explain(self, error)
         finally:
             running.task = outer
             # the error's traceback holds this frame: without this line, they keep each other

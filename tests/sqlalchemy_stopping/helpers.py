@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from tests.sqlalchemy.databases import Database
 
 UNTIL_STOPPED = {
-    "mariadb": "DO SLEEP(30)",
+    "mariadb": "/* as no query begins */ SELECT SLEEP(30)",
     "postgresql": "DO $$ BEGIN PERFORM pg_sleep(30); END $$",
     "sqlite": "CREATE TABLE never AS WITH RECURSIVE n(i) AS"
     " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000000) SELECT count(*) FROM n",
 }
-"""Statements that are no queries, so that no server has a limit of its own for them."""
+"""Statements for which no server is given a limit of its own, since they do not begin as queries."""
 
 DEADLINE = 0.3
 """Seconds that a task has."""

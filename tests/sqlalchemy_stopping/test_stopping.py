@@ -230,6 +230,22 @@ def test_a_worker_is_freed_from_a_server_that_does_not_answer(
     wait_until(lambda: not stopper_threads())
 
 
+@pytest.mark.databases("mariadb")
+def test_a_statement_that_ends_without_saying_that_it_was_stopped_gives_no_result(
+    pool, database, make_engine
+):
+    engine = make_engine(pool_size=1, max_overflow=0)
+    opened = []
+    event.listen(engine, "connect", lambda connection, _: opened.append(connection))
+    with engine.connect():
+        pass
+    seen = run_past_deadline(pool, execute_only(engine, text("DO SLEEP(30)")))
+    assert str(seen.error).endswith("the statement was stopped in the database: DO SLEEP(30)")
+    with engine.connect() as connection:
+        assert connection.connection.dbapi_connection is not opened[0]
+        assert connection.scalar(select(1)) == 1
+
+
 def test_every_listener_for_errors_sees_what_the_task_will_get(pool, database, engine):
     told = []
     event.listen(engine, "handle_error", lambda context: told.append(context.chained_exception))

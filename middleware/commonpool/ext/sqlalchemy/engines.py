@@ -16,10 +16,11 @@ from sqlalchemy import (
     StaticPool,
     event,
 )
+from sqlalchemy.exc import TimeoutError  # noqa: A004 - in this file it is the pool's
 
 from commonpool import adapters, process
 from commonpool.budget import Budget, Share
-from commonpool.task import Task, running
+from commonpool.task import Task, explainers, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,12 +184,29 @@ def on_connect(connection: Connection) -> None:
             adapters.budgets[code] = budget_of(engine)
 
 
+def explain(task: Task, error: BaseException) -> None:
+    """Add the arithmetic to the error of a task that found no connection within `pool_timeout`."""
+    if not isinstance(error, TimeoutError):
+        return
+    workers = task.fan_out.owner.pool.config.max_workers
+    for engine in list(_users):
+        budget = _budgets.get(engine.pool)
+        if budget is not None and not budget.has_room():
+            error.add_note(
+                f"{engine.url!r}: {arithmetic(engine)}. A function that uses a session of its own "
+                "in a task needs a connection beside its request's: pool_size + max_overflow >= "
+                f"request threads + max_workers ({workers}) lets all run at once. Statements run "
+                "on their request's own connection where there is no other: pass those instead."
+            )
+
+
+def arithmetic(engine: Engine) -> str:
+    """Why there is no connection, in numbers."""
+    return f"{engine.pool.status()}; {budget_of(engine)}"
+
+
 def install() -> None:
     """Listen to all engines."""
     event.listen(Engine, "engine_connect", on_connect)
     process.at_start(forget_inherited)
-
-
-def arithmetic(engine: Engine) -> Any:
-    """Why there is no connection, in numbers."""
-    return f"{engine.pool.status()}; {budget_of(engine)}"
+    explainers.append(explain)

@@ -12,9 +12,6 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from commonpool.ext.sqlalchemy import stopping
 
-BUFFERED = "commonpool_buffered"
-"""The execution option of statements whose rows are all fetched at once."""
-
 
 def execute_buffered(
     connection: Connection, statement: Executable, parameters: Any, options: dict[str, Any]
@@ -26,7 +23,7 @@ def execute_buffered(
     result = connection.execute(
         statement,
         parameters,
-        execution_options={**options, "stream_results": False, BUFFERED: True},
+        execution_options={**options, "stream_results": False, stopping.BUFFERED: True},
     )
     cursor = result.context.cursor
     if cursor is not None:
@@ -43,7 +40,7 @@ def after_cursor_execute(
     _executemany: object,
 ) -> None:
     """Fetch the rows within the call that executes the statement."""
-    if context is None or not context.execution_options.get(BUFFERED):
+    if context is None or not context.execution_options.get(stopping.BUFFERED):
         return
     if cursor.description is not None:
         context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(cursor, cursor.description)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from commonpool.errors import WrongThread
 from commonpool.ext.sqlalchemy.engines import has_one_connection
 from commonpool.ext.sqlalchemy.stand import Stand
+from commonpool.ext.sqlalchemy.statements import reason_in_sql
 from commonpool.ext.sqlalchemy.stats import Reason
 from commonpool.staged import Call, StagedTask
 from commonpool.task import Task, running
@@ -22,8 +23,11 @@ from commonpool.task import Task, running
 Prepare = Callable[[dict[Any, Any], Connection], object]
 
 # What leaves nothing behind that another connection would not see. Everything else is a write.
+# (MariaDB's SET STATEMENT is how a statement carries its time limit.)
 READS = re.compile(
-    r"[\s(]*(?:SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b", re.IGNORECASE
+    r"(?:SET\s+STATEMENT\s+\S+\s+FOR\s)?"
+    r"[\s(]*(?:(WITH)|SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
+    re.IGNORECASE,
 )
 
 
@@ -171,7 +175,11 @@ def after_cursor_execute(
     connection: Connection, _cursor: object, statement: str, *_: object
 ) -> None:
     """A statement was executed: note whether it was a write."""
-    if READS.match(statement) is None:
+    reads = READS.match(statement)
+    if reads is not None and reads[1] is not None:  # a WITH may write, too
+        with_what = statement[reads.start(1) :]
+        reads = None if reason_in_sql(with_what) is Reason.NOT_A_SELECT else reads
+    if reads is None:
         _written.add(connection)
 
 
