@@ -382,6 +382,8 @@ class CommonPool(ThreadPoolExecutor):
             if budget is not None and budget.has_room():  # since it was looked for
                 self.freed(budget)
             return False
+        if budget is not None and budget.has_room():  # who has one calls the next
+            self.freed(budget)
         try:
             if not self._dispatch.start(worker, task):
                 return False

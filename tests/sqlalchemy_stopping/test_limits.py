@@ -40,7 +40,7 @@ def test_mariadb_limits_nothing_but_queries(statement):
 
 
 @pytest.mark.databases("mariadb")
-def test_a_limited_query_returns_what_it_would_have(pool, database, engine):
+def test_a_limited_query_returns_what_it_would_have(pool, engine):
     statement = text("WITH a AS (SELECT :x AS `100%`, '%s' AS b) SELECT * FROM a").bindparams(
         bindparam("x", 7)
     )
@@ -57,7 +57,7 @@ def test_a_limited_query_returns_what_it_would_have(pool, database, engine):
 
 
 @pytest.mark.databases("mariadb")
-def test_a_shorter_limit_of_the_session_is_kept(pool, database, engine):
+def test_a_shorter_limit_of_the_session_is_kept(pool, engine):
     def task():
         with engine.connect() as connection:
             connection.execute(text("SET SESSION max_statement_time = 3"))
@@ -67,7 +67,7 @@ def test_a_shorter_limit_of_the_session_is_kept(pool, database, engine):
 
 
 @pytest.mark.databases("postgresql")
-def test_postgresql_limits_a_transaction_and_keeps_a_shorter_limit(database, engine):
+def test_postgresql_limits_a_transaction_and_keeps_a_shorter_limit(engine):
     with engine.connect() as connection:
 
         def limit():

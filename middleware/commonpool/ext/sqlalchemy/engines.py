@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import (
     AssertionPool,
@@ -30,7 +30,7 @@ class ConnectionShare(Share):
     """One connection of a budget, for one task; with the connection itself, once it is there."""
 
     def __init__(self, budget: ConnectionBudget) -> None:
-        self._budget = budget
+        self.budget = budget
         self._counted = True
         self.connection: Connection | None = None
 
@@ -38,7 +38,7 @@ class ConnectionShare(Share):
         """The connection is checked out: from now on the engine's pool counts it."""
         if self._counted:
             self._counted = False
-            self._budget.uncount()
+            self.budget.uncount()
 
     def give_back(self) -> None:
         """Let others have it; the connection goes back to its pool."""
@@ -61,7 +61,7 @@ class ConnectionBudget(Budget):
     """
 
     def __init__(self, pool: Pool, limit: int) -> None:
-        self._pool = pool
+        self._pool = ref(pool)  # which knows this budget as a listener
         self.limit = limit
         self._lock = threading.Lock()
         self._not_yet = 0  # shares whose connection is not checked out yet
@@ -69,9 +69,8 @@ class ConnectionBudget(Budget):
 
     def take(self, *, at_any_rate: bool = False) -> ConnectionShare | None:
         """A share, unless as many connections are out as there may be; see `Budget`."""
-        out = self._checked_out()
         with self._lock:
-            if self.limit and not at_any_rate and out + self._not_yet >= self.limit:
+            if not at_any_rate and not self.has_room():
                 return None
             self._not_yet += 1
         return ConnectionShare(self)
@@ -84,13 +83,15 @@ class ConnectionBudget(Budget):
         """A share became a connection, or nothing."""
         with self._lock:
             self._not_yet -= 1
-        process.freed(self)  # for a moment it was counted twice, and another may have found no room
+        if self.has_room():  # for a moment it was counted twice, and another may have found none
+            process.freed(self)
 
     def _checked_out(self) -> int:
-        checkedout: Callable[[], int] | None = getattr(self._pool, "checkedout", None)
+        checkedout: Callable[[], int] | None = getattr(self._pool(), "checkedout", None)
         return 0 if checkedout is None else checkedout()
 
     def _checked_in(self, *_: object) -> None:
+        # The connection is not back yet, but will be when a worker has come for it.
         process.freed(self)
 
     def __str__(self) -> str:
@@ -173,15 +174,16 @@ def on_connect(connection: Connection) -> None:
     if engine not in _users:
         _users[engine] = os.getpid()
     task = running.task
-    if task is None:
+    if task is None or type(task) is not Task or has_one_connection(engine):
         return
+    budget = budget_of(engine)
     share = task.share
-    if isinstance(share, ConnectionShare):
+    if isinstance(share, ConnectionShare) and share.budget is budget:
         share.connected()
-    elif type(task) is Task and task.budget is None and not has_one_connection(engine):
-        code = adapters.code_of(task.fn)
-        if code is not None:
-            adapters.budgets[code] = budget_of(engine)
+        return
+    code = adapters.code_of(task.fn)
+    if code is not None and task.budget is not budget:
+        adapters.budgets[code] = budget
 
 
 def explain(task: Task, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from commonpool.ext.sqlalchemy.limits import LIMIT_AFTER
 from commonpool.ext.sqlalchemy.running_statement import RunningStatement, first_line
 from commonpool.ext.sqlalchemy.servers import close_server, server_of
 from commonpool.ext.sqlalchemy.stats import count
-from commonpool.task import Task, running
+from commonpool.task import ABANDONED, Task, running
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext, ExecutionContext
@@ -36,8 +36,8 @@ def install() -> None:
     For the whole process; to call it again changes nothing.
 
     A task whose statement was stopped gets `DeadlineExceeded`, raised from the driver's error. One
-    that executes another statement after its deadline gets it at once. Statements outside tasks,
-    and those that begin or end a transaction, are not touched.
+    that executes a statement after its deadline, or after it was abandoned, gets it at once.
+    Statements outside tasks, and those that begin or end a transaction, are not touched.
     """
     if event.contains(Engine, "before_cursor_execute", _begin):
         return
@@ -100,7 +100,13 @@ def _begin(  # noqa: PLR0917 - as SQLAlchemy calls it
             )
         server.prepare(connection.engine.pool)
         limited = server.limited(text, left + LIMIT_AFTER)
-    task.stopper = RunningStatement(task, connection, server, text)
+    statement = task.stopper = RunningStatement(task, connection, server, text)
+    if task.state is ABANDONED:  # in this order: who abandons it looks for its stopper afterwards
+        statement.end()
+        _remove(statement, task)
+        raise DeadlineExceeded(
+            f"The task was abandoned before; the statement was not sent: {first_line(text)}"
+        )
     return limited, parameters
 
 
