@@ -209,7 +209,7 @@ def test_what_is_not_committed_cannot_be_part_of_a_new_snapshot(
         run_in_parallel(PAIRED, session=session, snapshot="shared")
     assert session.scalar(count_of(Tag).where(Tag.name == "mine")) == 1
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 @pytest.mark.parametrize("flushed", [False, True], ids=["pending", "flushed"])
@@ -226,7 +226,7 @@ def test_what_is_not_committed_is_seen_in_repeatable_read_with_nothing_newer(
     assert [items, tags] == [before[0], (before[1] or 0) + 1]
     assert again == [items, tags]
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_what_has_to_run_on_the_sessions_own_connection_is_refused_before_it_run
     session.rollback()
     assert session.scalar(count_of(Tag).where(Tag.name == "new")) == 0
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_afterwards_nothing_is_checked_out_and_no_transaction_is_left_open(
@@ -254,7 +254,7 @@ def test_afterwards_nothing_is_checked_out_and_no_transaction_is_left_open(
     other = make_engine()
     for _ in range(5):
         run_in_parallel(PAIRED, session=session, snapshot="shared")
-        assert engine.pool.checkedout() == 0
+        wait_until(lambda: engine.pool.checkedout() == 0)
         assert not session.in_transaction() or session.rollback() is None
     assert idle_in_transactions(other) == 0
 
@@ -275,9 +275,9 @@ def test_after_an_error_nothing_is_checked_out_but_the_sessions_own(
         run_in_parallel(
             [*PAIRED, fails, count_of(User)], session=session, snapshot="shared", timeout=timeout
         )
-    assert engine.pool.checkedout() == 1
+    wait_until(lambda: engine.pool.checkedout() == 1)
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
     assert idle_in_transactions(other) == 0
     assert counts(run_in_parallel(PAIRED, session=session, snapshot="shared"))
 
@@ -290,9 +290,9 @@ def test_where_the_snapshot_cannot_be_exported_nothing_is_left_either(
         session.execute(select(text("1 / 0")))
     with pytest.raises(DBAPIError, match="transaction is aborted"):
         run_in_parallel(PAIRED, session=session, snapshot="shared")
-    assert engine.pool.checkedout() == 1
+    wait_until(lambda: engine.pool.checkedout() == 1)
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_past_the_deadline_nothing_is_checked_out_and_the_exporter_is_closed(
@@ -321,7 +321,7 @@ def test_the_connection_that_is_missing_is_explained_with_the_arithmetic(
         assert "Pool size: 1" in notes
         assert "1 are checked out" in notes
         assert session.scalar(count_of(Tag)) == tags
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 @pytest.mark.parametrize("begin", ["none_yet", "repeatable_read"])
@@ -333,7 +333,7 @@ def test_one_connection_is_enough_where_the_snapshot_needs_no_second(
         TRANSACTIONS[begin](session)
         items, tags, *again = counts(run_in_parallel(PAIRED, session=session, snapshot="shared"))
         assert again == [items, tags]
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_connections_that_are_tried_before_use_take_the_snapshot_on(
@@ -426,7 +426,7 @@ def test_mariadb_cannot_share_a_snapshot(session: Session, engine: Engine) -> No
     with pytest.raises(ValueError, match="MySQL and MariaDB cannot share"):
         run_in_parallel(PAIRED, session=session, snapshot="shared")
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 @pytest.mark.databases("sqlite")
@@ -434,7 +434,7 @@ def test_sqlite_cannot_share_a_snapshot(session: Session, engine: Engine) -> Non
     with pytest.raises(ValueError, match="SQLite cannot share"):
         run_in_parallel(PAIRED, session=session, snapshot="shared")
     session.rollback()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 @pytest.mark.databases()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable
 from commonpool.budget import Share
 from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
-from commonpool.ext.sqlalchemy.rows import execute_buffered
+from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered
 from commonpool.ext.sqlalchemy.sessions import own_options, prepare_for
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
@@ -134,7 +134,12 @@ class StatementCall(Call):
             self._snapshot.take_on(connection)
         prepare_for(self._session_info, connection)
         limit_on_server(connection, self.fan_out.deadline - self.fan_out.owner.pool.clock())
-        return execute_buffered(connection, self._statement, self._parameters, self._options)
+        options = {**self._options, AWAY: True}
+        try:
+            return execute_buffered(connection, self._statement, self._parameters, options)
+        except StaysAtHomeError as error:
+            count(error.reason)
+            return None
 
     def make_at_home(self) -> CursorResult[Any]:
         """Make it on the session's own connection; on its thread."""

@@ -11,6 +11,34 @@ from sqlalchemy import ChunkedIteratorResult, Connection, CursorResult, Engine, 
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from commonpool.ext.sqlalchemy import stopping
+from commonpool.ext.sqlalchemy.statements import reason_in_sql
+from commonpool.ext.sqlalchemy.stats import Reason
+
+AWAY = "commonpool_away"
+"""The execution option of statements that run on another connection than their session's own."""
+
+
+class StaysAtHomeError(Exception):
+    """The SQL of a statement shows what the statement itself did not."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def before_cursor_execute(
+    _connection: Connection,
+    _cursor: Any,
+    statement: str,
+    _parameters: Any,
+    context: Any,
+    _executemany: object,
+) -> None:
+    """Keep what is seen to stay at home only now: the SQL of a type or of a `column_property`."""
+    if context is not None and context.execution_options.get(AWAY):
+        reason = reason_in_sql(statement)
+        if reason is not None:
+            raise StaysAtHomeError(reason)
 
 
 def execute_buffered(
@@ -49,6 +77,7 @@ def after_cursor_execute(
 
 def install() -> None:
     """Listen to all engines."""
+    event.listen(Engine, "before_cursor_execute", before_cursor_execute)
     event.listen(Engine, "after_cursor_execute", after_cursor_execute)
 
 
