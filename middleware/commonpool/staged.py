@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,20 @@ class Call(Task):
     """
 
     failure: BaseException | None = None
+
+    # Not kept as `Task` keeps its function: a method of its own would be a cycle, with the rows
+    # in it for as long as no garbage is collected.
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def fn(self) -> Callable[[], Any]:  # type: ignore[override]
+        """What is called."""
+        return self.make
+
+    def make(self) -> Any:
+        """Make the call; its value. Keeps its failure."""
+        raise NotImplementedError
 
     def reserve(self) -> bool:
         """Make sure that a worker will be able to make it; whether that is so."""

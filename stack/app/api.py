@@ -7,8 +7,7 @@ from typing import Any
 from flask import Blueprint
 
 from stack.app.parameters import mode_parameter
-from stack.app.queries import DASHBOARD
-from stack.app.runs import run
+from stack.app.queries import ask_dashboard
 
 api = Blueprint("api", __name__, url_prefix="/api")
 
@@ -21,7 +20,7 @@ def dashboard() -> dict[str, Any]:
         ``mode``, ``elapsed_ms``, ``tasks`` (name, start_ms, end_ms, thread) and ``results``, which
         are the same in both modes.
     """
-    done = run(DASHBOARD, mode_parameter())
+    done = ask_dashboard(mode_parameter())
     return {
         "mode": done.mode.value,
         "elapsed_ms": round(done.elapsed_ms, 3),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import NullPool, create_engine, event
 
+from stack.app import stopwatches
 from stack.data.models import Base
 from stack.data.urls import read_only
 
@@ -50,6 +51,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         event.listen(engine, "connect", _prepare_sqlite)
     else:
         event.listen(engine, "connect", _StatementLimit(settings.statement_seconds))
+    stopwatches.listen(engine)
     if settings.latency_ms:
         event.listen(engine, "before_cursor_execute", _Latency(settings.latency_ms / 1000))
 

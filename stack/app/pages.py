@@ -7,8 +7,8 @@ from flask import Blueprint, current_app, render_template
 from stack.app.cards import dashboard_cards, year_in_words
 from stack.app.charts import PLOT_HEIGHT
 from stack.app.parameters import mode_parameter
-from stack.app.queries import DASHBOARD
-from stack.app.runs import Mode, run
+from stack.app.queries import ask_dashboard
+from stack.app.runs import Mode
 from stack.app.waterfall import waterfall
 
 pages = Blueprint("pages", __name__)
@@ -17,7 +17,7 @@ pages = Blueprint("pages", __name__)
 @pages.get("/")
 def dashboard() -> str:
     """Run the dashboard's queries in the mode that ``?mode=`` names, and draw them."""
-    done = run(DASHBOARD, mode_parameter())
+    done = ask_dashboard(mode_parameter())
     cards = dashboard_cards(done.results)
     return render_template(
         "dashboard.html",

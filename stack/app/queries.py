@@ -1,20 +1,22 @@
 """The dashboard's aggregates: eight queries that do not need each other.
 
-Each is one statement over an index that covers it. The database adds up; means are taken and
-rounded here, in one place, so that SQLite's floats and MariaDB's decimals give the same figures.
-Orders are total, so that both modes give the same rows.
+Each is one statement over an index that covers it, and a function that makes figures of its rows,
+when all statements have run. The database adds up; means are taken and rounded here, in one place,
+so that SQLite's floats and MariaDB's decimals give the same figures. Orders are total, so that both
+modes give the same rows.
 
 ``delay`` is always the mean delay at departure, in minutes, of the flights that left.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Float, case, cast, func, select
 
-from stack.app.database import db
+from stack.app.runs import Run, run_statements
 from stack.data.models import Airline, Airport, Flight, Plane, Weather
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Executable, RowMapping
     from sqlalchemy.orm import InstrumentedAttribute
+
+    from stack.app.runs import Mode
 
 Rows = list[dict[str, Any]]
 
@@ -42,41 +46,53 @@ _FLOWN = func.count(Flight.dep_delay).label("flown")
 _MINUTES = func.sum(Flight.dep_delay).label("minutes")
 
 
-def carriers() -> Rows:
-    """Return ``carrier``, ``name``, ``flights`` and ``delay`` of each airline, the latest first."""
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement, and how its rows become figures."""
+
+    statement: Executable
+    shape: Callable[[Sequence[RowMapping]], Rows]
+
+
+def carriers() -> Query:
+    """``carrier``, ``name``, ``flights`` and ``delay`` of each airline, the latest first."""
     each = (
         select(Flight.carrier, _FLOWN, _MINUTES).group_by(Flight.carrier).subquery("each_carrier")
     )
     mean = cast(each.c.minutes, Float) / each.c.flown
-    rows = _rows(
+    return Query(
         select(each.c.carrier, Airline.name, each.c.flown, each.c.minutes)
         .join_from(each, Airline, Airline.carrier == each.c.carrier)
-        .order_by(mean.desc(), each.c.carrier)
+        .order_by(mean.desc(), each.c.carrier),
+        lambda rows: [
+            {"carrier": row["carrier"], "name": row["name"], **_mean(row)} for row in rows
+        ],
     )
-    return [{"carrier": row["carrier"], "name": row["name"], **_mean(row)} for row in rows]
 
 
-def hours() -> Rows:
-    """Return ``hour``, ``flights`` and ``delay`` for each hour of scheduled departure."""
-    rows = _rows(select(Flight.hour, _FLOWN, _MINUTES).group_by(Flight.hour).order_by(Flight.hour))
-    # The one flight planned for 1 a.m. was cancelled: an hour without a departure has no delay.
-    return [{"hour": row["hour"], **_mean(row)} for row in rows if row["flown"]]
+def hours() -> Query:
+    """``hour``, ``flights`` and ``delay`` for each hour of scheduled departure."""
+    return Query(
+        select(Flight.hour, _FLOWN, _MINUTES).group_by(Flight.hour).order_by(Flight.hour),
+        # The one flight planned for 1 a.m. was cancelled: an hour without a departure has no delay.
+        lambda rows: [{"hour": row["hour"], **_mean(row)} for row in rows if row["flown"]],
+    )
 
 
-def days() -> Rows:
-    """Return ``date``, ``flights`` and ``delay`` of each day of the year."""
-    rows = _rows(
+def days() -> Query:
+    """``date``, ``flights`` and ``delay`` of each day of the year."""
+    return Query(
         select(Flight.month, Flight.day, _FLOWN, _MINUTES)
         .group_by(Flight.month, Flight.day)
-        .order_by(Flight.month, Flight.day)
+        .order_by(Flight.month, Flight.day),
+        lambda rows: [
+            {"date": date(YEAR, row["month"], row["day"]).isoformat(), **_mean(row)} for row in rows
+        ],
     )
-    return [
-        {"date": date(YEAR, row["month"], row["day"]).isoformat(), **_mean(row)} for row in rows
-    ]
 
 
-def routes() -> Rows:
-    """Return ``origin``, ``destination``, its ``name``, ``flights`` and ``delay``: the busiest."""
+def routes() -> Query:
+    """``origin``, ``destination``, its ``name``, ``flights`` and ``delay``: the busiest."""
     each = (
         select(Flight.origin, Flight.dest, _FLOWN, _MINUTES)
         .group_by(Flight.origin, Flight.dest)
@@ -84,35 +100,35 @@ def routes() -> Rows:
         .limit(TOP_ROUTES)
         .subquery("each_route")
     )
-    rows = _rows(
+    return Query(
         select(each.c.origin, each.c.dest, Airport.name, each.c.flown, each.c.minutes)
         .join_from(each, Airport, Airport.faa == each.c.dest, isouter=True)
-        .order_by(each.c.flown.desc(), each.c.origin, each.c.dest)
+        .order_by(each.c.flown.desc(), each.c.origin, each.c.dest),
+        lambda rows: [
+            {
+                "origin": row["origin"],
+                "destination": row["dest"],
+                "name": row["name"] or row["dest"],  # four are missing among the airports
+                **_mean(row),
+            }
+            for row in rows
+        ],
     )
-    return [
-        {
-            "origin": row["origin"],
-            "destination": row["dest"],
-            "name": row["name"] or row["dest"],  # four are missing among the airports
-            **_mean(row),
-        }
-        for row in rows
-    ]
 
 
-def visibility() -> Rows:
-    """Return ``band`` (miles), ``flights`` and ``delay`` by how far one could see."""
+def visibility() -> Query:
+    """``band`` (miles), ``flights`` and ``delay`` by how far one could see."""
     return _by_weather(Weather.visib, _VISIBILITY_BELOW, VISIBILITY)
 
 
-def wind() -> Rows:
-    """Return ``band`` (miles an hour), ``flights`` and ``delay`` by how hard the wind blew."""
+def wind() -> Query:
+    """``band`` (miles an hour), ``flights`` and ``delay`` by how hard the wind blew."""
     credible = Weather.wind_speed < _WIND_CREDIBLE
     return _by_weather(Weather.wind_speed, _WIND_BELOW, WIND, credible)
 
 
-def fleet_age() -> Rows:
-    """Return ``band`` (years), ``flights`` and ``delay`` by the age of the plane."""
+def fleet_age() -> Query:
+    """``band`` (years), ``flights`` and ``delay`` by the age of the plane."""
     each = select(Flight.tailnum, _FLOWN, _MINUTES).group_by(Flight.tailnum).subquery("each_plane")
     band = _band(YEAR - Plane.year, _AGE_BELOW)
     return _banded(
@@ -125,37 +141,24 @@ def fleet_age() -> Rows:
     )
 
 
-def cancellations() -> Rows:
-    """Return ``month``, ``scheduled``, ``cancelled``, ``share`` in percent, and ``delay``."""
+def cancellations() -> Query:
+    """``month``, ``scheduled``, ``cancelled``, ``share`` in percent, and ``delay``."""
     scheduled = func.count().label("scheduled")
-    rows = _rows(
+    return Query(
         select(Flight.month, scheduled, _FLOWN, _MINUTES)
         .group_by(Flight.month)
-        .order_by(Flight.month)
+        .order_by(Flight.month),
+        lambda rows: [
+            {
+                "month": row["month"],
+                "scheduled": row["scheduled"],
+                "cancelled": row["scheduled"] - row["flown"],
+                "share": _rounded(100 * (1 - row["flown"] / row["scheduled"])),
+                **_mean(row),
+            }
+            for row in rows
+        ],
     )
-    return [
-        {
-            "month": row["month"],
-            "scheduled": row["scheduled"],
-            "cancelled": row["scheduled"] - row["flown"],
-            "share": _rounded(100 * (1 - row["flown"] / row["scheduled"])),
-            **_mean(row),
-        }
-        for row in rows
-    ]
-
-
-DASHBOARD: Mapping[str, Callable[[], Rows]] = {
-    "days": days,
-    "carriers": carriers,
-    "hours": hours,
-    "visibility": visibility,
-    "wind": wind,
-    "fleet_age": fleet_age,
-    "routes": routes,
-    "cancellations": cancellations,
-}
-"""The queries of the dashboard, by the names that the JSON and the page know them by."""
 
 
 def _by_weather(
@@ -163,7 +166,7 @@ def _by_weather(
     below: Sequence[float],
     labels: Sequence[str],
     *conditions: ColumnElement[bool],
-) -> Rows:
+) -> Query:
     """Group by a measure of the weather at the airport, in the hour of scheduled departure.
 
     The flights of each hour are added up before they meet the weather: 19,000 look-ups, not
@@ -200,12 +203,10 @@ def _minutes(subquery: Any) -> Any:
     return func.sum(subquery.c.minutes).label("minutes")
 
 
-def _banded(statement: Executable, labels: Sequence[str]) -> Rows:
-    return [{"band": labels[row["band"]], **_mean(row)} for row in _rows(statement)]
-
-
-def _rows(statement: Executable) -> Sequence[RowMapping]:
-    return db.session.execute(statement).mappings().all()
+def _banded(statement: Executable, labels: Sequence[str]) -> Query:
+    return Query(
+        statement, lambda rows: [{"band": labels[row["band"]], **_mean(row)} for row in rows]
+    )
 
 
 def _mean(row: RowMapping) -> dict[str, Any]:
@@ -217,3 +218,27 @@ def _mean(row: RowMapping) -> dict[str, Any]:
 def _rounded(number: Any) -> float:
     """Round to hundredths: the one place where figures are rounded."""
     return round(float(number), 2)
+
+
+DASHBOARD: Mapping[str, Query] = {
+    "days": days(),
+    "carriers": carriers(),
+    "hours": hours(),
+    "visibility": visibility(),
+    "wind": wind(),
+    "fleet_age": fleet_age(),
+    "routes": routes(),
+    "cancellations": cancellations(),
+}
+"""The queries of the dashboard, by the names that the JSON and the page know them by."""
+
+
+def ask_dashboard(mode: Mode) -> Run[Rows]:
+    """Run the dashboard's statements in the given mode; return their figures and times.
+
+    Raises:
+        Exception: whatever the first statement that fails raises.
+    """
+    done = run_statements({name: query.statement for name, query in DASHBOARD.items()}, mode)
+    figures = {name: DASHBOARD[name].shape(rows) for name, rows in done.results.items()}
+    return Run(done.mode, done.elapsed_ms, done.tasks, figures)

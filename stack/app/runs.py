@@ -1,17 +1,20 @@
-"""Tasks run side by side or one after another, with a clock on each."""
+"""Statements and functions run side by side or one after another, with a clock on each."""
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from commonpool import run_in_parallel
+from stack.app.database import db
+from stack.app.stopwatches import Stopwatch, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import Executable, RowMapping
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -69,44 +72,66 @@ class Run(Generic[T_co]):
         return self.sum_ms / self.elapsed_ms if self.elapsed_ms else 1.0
 
 
-def run(tasks: Mapping[str, Callable[[], T]], mode: Mode) -> Run[T]:
-    """Run ``tasks`` in the given mode and return their results and times, in their order.
+def run_statements(statements: Mapping[str, Executable], mode: Mode) -> Run[Sequence[RowMapping]]:
+    """Run ``statements`` in the given mode; return their rows and times, in their order.
 
-    In parallel, each task has an app context of its own, and so a ``db.session`` of its own.
-    Sequentially they all run as any view's code does, in the request's context and session.
+    In both modes they are the statements of the request's own ``db.session``. In parallel, workers
+    send them on connections of their own, wait and fetch the rows. A statement's time is that from
+    when it is sent until its rows are there.
 
     Raises:
-        Exception: whatever the first task that fails raises.
+        Exception: whatever the first statement that fails raises.
     """
-    clock = _Clock()
-    timed = {name: clock.timed(name, task) for name, task in tasks.items()}
-    if mode is Mode.PARALLEL:
-        results = dict(run_in_parallel(timed))
-    else:
-        results = {name: task() for name, task in timed.items()}
-    elapsed_ms = clock.now_ms()
-    return Run(mode, elapsed_ms, [clock.times[name] for name in tasks], results)
+    stopwatches = {name: Stopwatch() for name in statements}
+    with Stopwatch() as whole:
+        if mode is Mode.PARALLEL:
+            results = run_in_parallel(
+                {name: timed(statements[name], stopwatches[name]) for name in statements}
+            )
+            rows = {name: result.mappings().all() for name, result in results.items()}
+        else:
+            rows = {}
+            for name, stopwatch in stopwatches.items():
+                rows[name] = db.session.execute(timed(statements[name], stopwatch)).mappings().all()
+                stopwatch.stop()  # a session by itself fetches after the database has answered
+    return _run(mode, whole, stopwatches, rows)
 
 
-class _Clock:
-    """Counts from the start of a run, and notes when each task ran."""
+def run_functions(functions: Mapping[str, Callable[[], T]], mode: Mode) -> Run[T]:
+    """Run ``functions`` in the given mode; return their results and times, in their order.
 
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._caller = threading.get_ident()
-        self.times: dict[str, TimedTask] = {}
+    Raises:
+        Exception: whatever the first function that fails raises.
+    """
+    stopwatches = {name: Stopwatch() for name in functions}
+    calls = {name: partial(_call, functions[name], stopwatches[name]) for name in functions}
+    with Stopwatch() as whole:
+        if mode is Mode.PARALLEL:
+            results = dict(run_in_parallel(calls))
+        else:
+            results = {name: call() for name, call in calls.items()}
+    return _run(mode, whole, stopwatches, results)
 
-    def now_ms(self) -> float:
-        return (time.perf_counter() - self._began) * 1000
 
-    def timed(self, name: str, task: Callable[[], T]) -> Callable[[], T]:
-        def call() -> T:
-            start_ms = self.now_ms()
-            result = task()
-            thread = threading.current_thread()
-            by_caller = thread.ident == self._caller
-            # Each task writes a key of its own, so the threads need no lock.
-            self.times[name] = TimedTask(name, start_ms, self.now_ms(), thread.name, by_caller)
-            return result
+def _call(function: Callable[[], T], stopwatch: Stopwatch) -> T:
+    with stopwatch:
+        return function()
 
-        return call
+
+def _run(
+    mode: Mode, whole: Stopwatch, stopwatches: Mapping[str, Stopwatch], results: Mapping[str, T]
+) -> Run[T]:
+    def since_start_ms(moment: float) -> float:
+        return (moment - whole.start) * 1000
+
+    tasks = [
+        TimedTask(
+            name=name,
+            start_ms=since_start_ms(stopwatch.start),
+            end_ms=since_start_ms(stopwatch.end),
+            thread="" if stopwatch.thread is None else stopwatch.thread.name,
+            by_caller=stopwatch.thread is whole.thread,
+        )
+        for name, stopwatch in stopwatches.items()
+    ]
+    return Run(mode, since_start_ms(whole.end), tasks, results)

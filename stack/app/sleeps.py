@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, abort
 from sqlalchemy import func, select
 
-from stack.app.database import db
 from stack.app.parameters import count_parameter, mode_parameter, seconds_parameter
-from stack.app.runs import Mode, run
+from stack.app.runs import Mode, Run, run_functions, run_statements
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+T = TypeVar("T")
 
 sleeps = Blueprint("sleeps", __name__, url_prefix="/sleep")
 
@@ -27,20 +26,45 @@ MOST_SEQUENTIAL_SECONDS = 25
 @sleeps.get("/python")
 def sleep_in_python() -> dict[str, Any]:
     """Sleep ``seconds`` (0 to 10) in Python, ``queries`` (1 to 50) times, in the ``mode`` given."""
-    return _measure(time.sleep)
+    wanted = _parameters()
+    return wanted.answer(
+        run_functions(wanted.times(partial(time.sleep, wanted.seconds)), wanted.mode)
+    )
 
 
 @sleeps.get("/sql")
 def sleep_in_sql() -> dict[str, Any]:
     """Sleep ``seconds`` (0 to 10) in the database, ``queries`` (1 to 50) times, in ``mode``."""
-    return _measure(_sleep_in_sql)
+    wanted = _parameters()
+    return wanted.answer(
+        run_statements(wanted.times(select(func.sleep(wanted.seconds))), wanted.mode)
+    )
 
 
-def _sleep_in_sql(seconds: float) -> None:
-    db.session.execute(select(func.sleep(seconds))).all()
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a request asks for."""
+
+    mode: Mode
+    seconds: float
+    queries: int
+
+    def times(self, task: T) -> dict[str, T]:
+        """So many of a task, by their names."""
+        return {f"sleep {number}": task for number in range(1, self.queries + 1)}
+
+    def answer(self, done: Run[object]) -> dict[str, Any]:
+        """What the request is answered."""
+        return {
+            "mode": self.mode.value,
+            "seconds": self.seconds,
+            "queries": self.queries,
+            "elapsed_ms": round(done.elapsed_ms, 3),
+            "tasks": [task.as_json() for task in done.tasks],
+        }
 
 
-def _measure(sleep: Callable[[float], None]) -> dict[str, Any]:
+def _parameters() -> _Wanted:
     mode = mode_parameter()
     seconds = seconds_parameter("seconds", default=1.0, most=MOST_SECONDS)
     queries = count_parameter("queries", default=1, most=MOST_QUERIES)
@@ -50,12 +74,4 @@ def _measure(sleep: Callable[[float], None]) -> dict[str, Any]:
             f"seconds times queries is {seconds * queries:g}; one after another "
             f"it must be at most {MOST_SEQUENTIAL_SECONDS}",
         )
-    tasks = {f"sleep {number}": partial(sleep, seconds) for number in range(1, queries + 1)}
-    done = run(tasks, mode)
-    return {
-        "mode": mode.value,
-        "seconds": seconds,
-        "queries": queries,
-        "elapsed_ms": round(done.elapsed_ms, 3),
-        "tasks": [task.as_json() for task in done.tasks],
-    }
+    return _Wanted(mode, seconds, queries)

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stack.bench import fan_out, footprint, requests
+from stack.bench import dashboard, entities, fan_out, footprint, requests
 from stack.bench.samples import Samples
 from stack.native.errors import NativeError
+from stack.native.servers import servers as start
 
 FOLDER = Path(__file__).resolve().parents[2] / ".stack" / "bench"
 
@@ -38,7 +39,11 @@ def bench(rounds: int, *, servers: bool) -> None:
     show_fan_out(fan_out.measure(progress(rounds, "fan-out of 20 tasks")))
     show_footprint(footprint.footprint(), footprint.measure(progress(rounds, "unused middleware")))
     if servers:
-        show_requests(requests.measure(FOLDER, progress(rounds, "requests")))
+        with start(FOLDER, environ=requests.ENVIRON) as running:
+            show_requests(requests.measure(running.site, progress(rounds, "requests")))
+            url = running.mariadb.url
+            show_entities(*entities.measure(url, progress(rounds, "objects")))
+            show_dashboard(dashboard.measure(url, progress(rounds, "dashboard")))
 
 
 def progress(rounds: int, what: str) -> Iterable[int]:
@@ -92,6 +97,27 @@ def show_requests(samples: Mapping[str, Samples]) -> None:
     )
     ratio = samples[requests.OURS].median / samples[requests.ONE_QUERY].median
     verdict(ratio, 1.03, "of the same request with one query", digits=3)
+
+
+def show_entities(processor: Mapping[str, Samples], elapsed: Mapping[str, Samples]) -> None:
+    """Print what it costs to load objects side by side."""
+    what = f"{entities.STATEMENTS} statements that load {entities.ENTITIES:,} objects together"
+    show(f"{what}: processor time", processor, MILLI, "ms", entities.SEQUENTIAL)
+    ratio = processor[entities.OURS].median / processor[entities.SEQUENTIAL].median
+    verdict(ratio, 1.25, "of the processor time of one after another")
+    verdict(ratio, 1.1, "of it, the goal")
+    show(f"{what}: time", elapsed, MILLI, "ms", entities.SEQUENTIAL)
+
+
+def show_dashboard(samples: Mapping[str, Samples]) -> None:
+    """Print how long the dashboard's statements take."""
+    show(
+        f"{dashboard.STATEMENTS} statements of the dashboard, MariaDB",
+        samples,
+        MILLI,
+        "ms",
+        dashboard.SEQUENTIAL,
+    )
 
 
 def show(

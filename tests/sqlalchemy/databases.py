@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from commonpool import testing
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -78,6 +80,7 @@ class Database:
         if self.family == "sqlite":
             event.listen(engine, "connect", _teach_to_sleep)
         self.cleanup.callback(engine.dispose)
+        self.cleanup.callback(testing.reset)  # before: no worker gives a connection back later
         return engine
 
     def sleep(self, seconds: float) -> Select[Any]:

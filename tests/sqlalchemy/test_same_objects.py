@@ -254,11 +254,26 @@ def test_a_future_that_nobody_asks_for_its_result_leaves_nothing(
 ) -> None:
     for _ in range(20):
         current_executor().submit(session.execute, USERS)
+    with current_executor():
+        pass
+    session.close()
+    wait_until(lambda: engine.pool.checkedout() == 0)
+    assert len(run_in_parallel([USERS], session=session)[0].all()) == 50
+
+
+def test_nothing_is_asked_in_a_closed_session_for_a_future_that_is_gone(
+    session: Session, engine: Engine
+) -> None:
+    for _ in range(20):
+        current_executor().submit(session.execute, USERS)
     session.close()
     with current_executor():
         pass
+    try:
+        assert not session.in_transaction()
+    finally:
+        session.close()
     wait_until(lambda: engine.pool.checkedout() == 0)
-    assert len(run_in_parallel([USERS], session=session)[0].all()) == 50
 
 
 def test_objects_that_the_session_has_let_go_are_new_ones(session: Session) -> None:

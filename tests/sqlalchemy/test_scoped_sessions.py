@@ -14,6 +14,7 @@ from commonpool import WrongThread, current_executor, run_in_parallel
 from commonpool.ext.sqlalchemy import finding, register_scoped_session, scoped
 from commonpool.task import context_providers
 from commonpool.testing import inline
+from tests.helpers import wait_until
 from tests.sqlalchemy import models
 from tests.sqlalchemy.models import Item, Order, Tag, User
 
@@ -170,7 +171,7 @@ def test_statements_that_name_no_session_are_for_the_threads_own(
     assert (items, tags.all()) == (models.ITEMS, TAGS)
     assert all(found in sessions for found in [*loaded, *orders])
     sessions.remove()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_each_thread_that_asks_has_its_own_session(sessions: scoped_session[Session]) -> None:
@@ -215,7 +216,7 @@ def test_the_callers_session_is_not_for_its_tasks(
     mine.rollback()
     assert names(sessions) == TAGS
     sessions.remove()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_a_fan_out_inside_a_task_leaves_the_tasks_session_alone(
@@ -243,7 +244,7 @@ def test_a_fan_out_inside_a_task_leaves_the_tasks_session_alone(
         assert results == [((False, TAGS), (False, TAGS), "User 01")] * 4
     assert sessions() is mine
     sessions.remove()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_a_scope_that_is_the_same_in_all_threads_is_an_error_in_a_worker(engine: Engine) -> None:
@@ -257,7 +258,7 @@ def test_a_scope_that_is_the_same_in_all_threads_is_an_error_in_a_worker(engine:
         assert run_in_parallel([partial(names, sessions)]) == [TAGS]
     assert sessions() is mine
     sessions.remove()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_a_scope_that_tells_threads_apart_will_do(engine: Engine) -> None:
@@ -270,7 +271,7 @@ def test_a_scope_that_tells_threads_apart_will_do(engine: Engine) -> None:
     (count,) = run_in_parallel([select(func.count()).select_from(Tag)])
     assert count.scalar_one() == len(TAGS)
     sessions.remove()
-    assert engine.pool.checkedout() == 0
+    wait_until(lambda: engine.pool.checkedout() == 0)
 
 
 def test_of_two_registered_ones_tasks_have_both_and_statements_the_first(

@@ -11,7 +11,6 @@ from commonpool.ext.sqlalchemy import stopping
 from tests.sqlalchemy.conftest import (  # noqa: F401
     _nothing_from_the_environment,
     database,
-    engine,
     make_engine,
     mariadb_server,
     postgresql_server,
@@ -22,6 +21,10 @@ from tests.sqlalchemy.conftest import (  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+    from tests.sqlalchemy.databases import Database
 
 LIMIT = 240  # seconds: whichever test comes first starts a server, too
 
@@ -58,3 +61,11 @@ def make_pool() -> Iterator[Callable[..., CommonPool]]:
 def pool(make_pool: Callable[..., CommonPool]) -> CommonPool:
     """A pool with workers enough."""
     return make_pool(max_workers=4)
+
+
+@pytest.fixture
+def engine(database: Database) -> Engine:  # noqa: F811 - the fixture of that name
+    """An engine that has a connection already: a deadline is for the statement, not for that."""
+    engine = database.make_engine()
+    with engine.connect():
+        return engine

@@ -28,7 +28,7 @@ UNTIL_STOPPED = {
 }
 """Statements that do not begin as queries, so that no server is given a limit for them."""
 
-DEADLINE = 0.3
+DEADLINE = 0.5
 """Seconds that a task has."""
 
 

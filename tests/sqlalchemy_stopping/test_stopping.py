@@ -283,7 +283,7 @@ def test_a_listener_that_raises_does_not_leave_a_stop_behind(pool, database, mak
         with engine.connect() as connection:
             connection.execute(until_stopped(database))
 
-    seen = run_past_deadline(pool, task)
+    seen = run_past_deadline(pool, task, timeout=2.0)
     assert isinstance(seen.error, RuntimeError)
     with engine.connect() as connection:
         assert connection.scalar(select(1)) == 1

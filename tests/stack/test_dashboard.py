@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from sqlalchemy import func, select, union_all
 
+from commonpool import testing
+from commonpool.ext.sqlalchemy import stats
 from stack.app.queries import DASHBOARD
+from stack.app.runs import Mode, run_statements
 
 TITLES = [
     "The year, day by day",
@@ -139,6 +144,42 @@ def test_parallel_queries_run_at_the_same_time_on_several_threads(make_app, load
         for second in tasks
         if first is not second
     )
+
+
+def test_in_parallel_workers_send_the_statements_and_none_has_to_stay_at_home(make_app, loaded):
+    client = make_app(DATABASE_URL=loaded, STACK_DB_LATENCY_MS=50).test_client()
+    before = stats()
+    client.get("/api/dashboard")
+    after = stats()
+    assert after.at_home == before.at_home
+    on_workers = after.on_workers - before.on_workers
+    assert on_workers >= 4
+    assert on_workers + after.by_callers - before.by_callers == len(DASHBOARD)
+
+
+def test_one_after_another_the_pool_has_no_part_in_it(client):
+    before = stats()
+    client.get("/api/dashboard?mode=sequential")
+    assert stats() == before
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_statements_time_is_until_its_last_row_is_there(app, mode):
+    # SQLite computes a row when it is fetched.
+    slow = union_all(*[select(func.sleep(0.05).label("slept")) for _ in range(3)])
+    with app.app_context():
+        done = run_statements({"one": slow, "other": slow}, mode)
+    assert [len(rows) for rows in done.results.values()] == [3, 3]
+    assert all(task.duration_ms >= 150 for task in done.tasks)
+
+
+def test_a_request_without_a_free_worker_runs_its_statements_itself(make_app, loaded):
+    client = make_app(DATABASE_URL=loaded, STACK_DB_LATENCY_MS=1).test_client()
+    expected = client.get("/api/dashboard?mode=sequential").get_json()["results"]
+    with testing.inline():
+        answer = client.get("/api/dashboard").get_json()
+    assert answer["results"] == expected
+    assert {task["thread"] for task in answer["tasks"]} == {threading.current_thread().name}
 
 
 def test_the_figures_are_those_of_the_data(client):

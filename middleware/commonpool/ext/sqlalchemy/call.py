@@ -11,7 +11,7 @@ from commonpool.budget import Share
 from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
 from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered
-from commonpool.ext.sqlalchemy.sessions import own_options, prepare_for
+from commonpool.ext.sqlalchemy.sessions import prepare_for
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
@@ -39,16 +39,18 @@ class StatementCall(Call):
         statement: Executable,
         parameters: Any,
         options: dict[str, Any],
+        *,
+        connection_options: dict[str, Any],
         snapshot: SharedSnapshot | None = None,
     ) -> None:
-        super().__init__(self._make)
+        super().__init__()
         self._stand = stand
         self._statement = statement
         self._parameters = parameters
         self._options = options
         self._snapshot = snapshot
         self._thread = threading.get_ident()
-        self._own_options = {**stand.options, **own_options(stand.session, stand.real)}
+        self._own_options = dict(connection_options)
         if snapshot is not None:
             self._own_options["isolation_level"] = "REPEATABLE READ"
         self._session_info = stand.session.info
@@ -111,7 +113,8 @@ class StatementCall(Call):
         self._at_worker = True
         super().run_with(share)
 
-    def _make(self) -> CursorResult[Any] | None:
+    def make(self) -> CursorResult[Any] | None:
+        """Execute the statement, wherever this is; see the class."""
         try:
             if self._at_worker:
                 return self._on_worker()

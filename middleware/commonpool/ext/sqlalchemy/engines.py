@@ -16,7 +16,7 @@ from sqlalchemy import (
     StaticPool,
     event,
 )
-from sqlalchemy.exc import TimeoutError  # noqa: A004 - in this file it is the pool's
+from sqlalchemy.exc import DisconnectionError, TimeoutError  # noqa: A004 - in this file it is the pool's
 
 from commonpool import adapters, process
 from commonpool.budget import Budget, Share
@@ -24,6 +24,9 @@ from commonpool.task import Task, explainers, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PROCESS = "commonpool_process"  # in the `info` of a connection
 
 
 class ConnectionShare(Share):
@@ -165,7 +168,27 @@ def forget_inherited() -> None:
     for engine, user in list(_users.items()):
         if user != pid:
             _users[engine] = pid
+            _inherited.append(engine.pool)
             engine.dispose(close=False)
+
+
+# What belongs to the parent of this process. It is never let go of here: a driver's connection that
+# is collected as garbage says goodbye to the server, over the socket that the parent uses.
+_inherited: list[object] = []
+
+
+def on_open(_connection: object, record: Any) -> None:
+    """A connection was opened: note in which process."""
+    record.info[PROCESS] = os.getpid()
+
+
+def on_checkout(connection: Any, record: Any, proxy: Any) -> None:
+    """A connection is checked out: replace one that another process has opened."""
+    opened_in = record.info.get(PROCESS)
+    if opened_in is not None and opened_in != os.getpid():
+        _inherited.append(connection)
+        record.dbapi_connection = proxy.dbapi_connection = None
+        raise DisconnectionError(f"opened in process {opened_in}, this is {os.getpid()}")
 
 
 def on_connect(connection: Connection) -> None:
@@ -209,6 +232,8 @@ def arithmetic(engine: Engine) -> str:
 
 def install() -> None:
     """Listen to all engines."""
+    event.listen(Pool, "connect", on_open)
+    event.listen(Pool, "checkout", on_checkout)
     event.listen(Engine, "engine_connect", on_connect)
     process.at_start(forget_inherited)
     explainers.append(explain)

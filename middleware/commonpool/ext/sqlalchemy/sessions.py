@@ -25,7 +25,7 @@ Prepare = Callable[[dict[Any, Any], Connection], object]
 # What leaves nothing behind that another connection would not see. Everything else is a write.
 # (MariaDB's SET STATEMENT is how a statement carries its time limit.)
 READS = re.compile(
-    r"(?:SET\s+STATEMENT\s+\S+\s+FOR\s)?"
+    r"(?:SET\s+STATEMENT\s.+?\sFOR\s)?"
     r"[\s(]*(?:(WITH)|SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
     re.IGNORECASE,
 )
@@ -75,11 +75,16 @@ def reason_of_session(session: Session, bind: Engine | Connection) -> Reason | N
         return Reason.BOUND
     if session.new or session.dirty or session.deleted or has_written(session):
         return Reason.CHANGES
-    if not _prepare and any(listener is not on_begin for listener in session.dispatch.after_begin):
+    if not _prepare and others_listen(session):
         return Reason.AFTER_BEGIN
     if has_one_connection(bind):
         return Reason.ONE_CONNECTION
     return None
+
+
+def others_listen(session: Session) -> bool:
+    """Whether a session has `after_begin` listeners beside the one of this module."""
+    return any(listener is not on_begin for listener in session.dispatch.after_begin)
 
 
 def has_written(session: Session) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from commonpool.ext.sqlalchemy.engines import arithmetic
-from commonpool.ext.sqlalchemy.sessions import own_connection
+from commonpool.ext.sqlalchemy.sessions import own_connection, prepare_for
 from commonpool.task import FanOut
 
 SHARED = "shared"
@@ -24,13 +25,14 @@ class SharedSnapshot:
     Args:
         session: whose statements they are.
         engine: where they are executed.
+        options: the execution options that they need of a connection.
 
     Raises:
         ValueError: the database cannot share snapshots between connections.
         sqlalchemy.exc.TimeoutError: there was no connection for it.
     """
 
-    def __init__(self, session: Session, engine: Engine) -> None:
+    def __init__(self, session: Session, engine: Engine, options: dict[str, Any]) -> None:
         check_can_share(engine)
         self._to_close: Connection | None = None
         own = own_connection(session, engine)
@@ -46,10 +48,12 @@ class SharedSnapshot:
                 )
                 raise
             self.connection = self._to_close = connection.execution_options(
-                isolation_level="REPEATABLE READ"
+                **{**options, "isolation_level": "REPEATABLE READ"}
             )
         try:
             self._name = self.connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+            if self._to_close is not None:
+                prepare_for(session.info, self._to_close)
         except BaseException:
             self.close()
             raise
@@ -69,11 +73,13 @@ class SharedSnapshot:
 _snapshots: WeakKeyDictionary[FanOut, dict[Engine, SharedSnapshot]] = WeakKeyDictionary()
 
 
-def snapshot_of(fan_out: FanOut, session: Session, engine: Engine) -> SharedSnapshot:
+def snapshot_of(
+    fan_out: FanOut, session: Session, engine: Engine, options: dict[str, Any]
+) -> SharedSnapshot:
     """The snapshot that a fan-out shares, exported now if it was not yet."""
     by_engine = _snapshots.setdefault(fan_out, {})
     if engine not in by_engine:
-        by_engine[engine] = SharedSnapshot(session, engine)
+        by_engine[engine] = SharedSnapshot(session, engine, options)
     return by_engine[engine]
 
 

@@ -39,6 +39,8 @@ class Stand:
         self.real = real
         self.engine = self  # not the real one: the session registers its own connection for that
         self.options: dict[str, Any] = {}
+        # the session's own connection, while the session begins with the stand
+        self.begins_as: Connection | None = None
 
     @property
     def session(self) -> Session:
@@ -55,6 +57,8 @@ class Stand:
 
     def own_connection(self) -> Connection:
         """The session's own connection to the engine, made now if it has none."""
+        if self.begins_as is not None:
+            return self.begins_as
         return self.session.connection(bind_arguments={"bind": self.real})
 
     # As a bind
@@ -82,6 +86,10 @@ class Stand:
         execution_options: dict[str, Any] | None = None,
     ) -> CursorResult[Any]:
         """Have a statement executed, as `Connection.execute`."""
+        if self.begins_as is not None:
+            return self.begins_as.execute(
+                statement, parameters, execution_options=execution_options
+            )
         return self._execute(self, statement, parameters, dict(execution_options or {}))
 
     def scalar(

@@ -14,7 +14,13 @@ from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
 from commonpool.ext.sqlalchemy.call import StatementCall, first_line
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
-from commonpool.ext.sqlalchemy.sessions import claim, own_connection, reason_of_session
+from commonpool.ext.sqlalchemy.sessions import (
+    claim,
+    others_listen,
+    own_connection,
+    own_options,
+    reason_of_session,
+)
 from commonpool.ext.sqlalchemy.snapshots import (
     ENOUGH,
     SHARED,
@@ -100,9 +106,11 @@ class StatementTask(StagedTask):
             progress = here.switch()
         except BaseException as error:
             self.error = error
+            self._greenlet = None  # which refers to this task in turn
             return Progress.DONE
         if here.dead:
             self.value = progress
+            self._greenlet = None
             return Progress.DONE
         return cast("Call | Progress", progress)
 
@@ -141,11 +149,11 @@ class StatementTask(StagedTask):
                 "'REPEATABLE READ'})."
             )
 
-    def snapshot(self, engine: Engine) -> SharedSnapshot | None:
+    def snapshot(self, engine: Engine, options: dict[str, Any]) -> SharedSnapshot | None:
         """The snapshot that its calls are to see, if one was asked for."""
         if not self._shares_snapshot:
             return None
-        return snapshot_of(self.fan_out, self.session, engine)
+        return snapshot_of(self.fan_out, self.session, engine, options)
 
     def _go_home(self, reason: Reason) -> None:
         self._at_home = reason  # and so is all that follows in this task
@@ -198,7 +206,23 @@ def route(state: ORMExecuteState) -> Result[Any] | None:
         return None
     engine = state.session.get_bind(**state.bind_arguments)
     stand = stand_for(state.session, cast("Engine", engine), execute)
+    begin(stand)
     return state.invoke_statement(bind_arguments={"bind": stand})
+
+
+def begin(stand: Stand) -> None:
+    """Have the session take the stand for its connection, before it executes anything on it.
+
+    The session's `after_begin` listeners are called for that. They get at the session's own
+    connection, which is begun first where there are any: for workers' connections there is
+    `prepare_connection`.
+    """
+    own = stand.own_connection() if others_listen(stand.session) else None
+    stand.begins_as = own
+    try:
+        stand.session.connection(bind_arguments={"bind": stand})
+    finally:
+        stand.begins_as = None
 
 
 def execute(
@@ -208,8 +232,11 @@ def execute(
     here = getcurrent()
     if not isinstance(here, StatementGreenlet) or here.task.session is not stand.session:
         return stand.own_connection().execute(statement, parameters, execution_options=options)
-    snapshot = here.task.snapshot(stand.real)
-    call = StatementCall(stand, statement, parameters, options, snapshot)
+    own = {**stand.options, **own_options(stand.session, stand.real)}
+    snapshot = here.task.snapshot(stand.real, own)
+    call = StatementCall(
+        stand, statement, parameters, options, connection_options=own, snapshot=snapshot
+    )
     leave(call)
     if call.failure is not None:
         raise call.failure

@@ -1,1 +1,0 @@
-"""Which statements may run on another connection than their session's own."""
