@@ -301,6 +301,12 @@ class Dispatch:
                 if fan_out.hurry or (until.state is not UNSTARTED and until.state is not RUNNING):
                     return None, None, None
                 until.awaited = True
+                if until.state is RUNNING and fan_out.unstarted and not fan_out.held:
+                    # What follows on `until` would have to wait while this thread helps: it does
+                    # so only where no worker comes for the rest.
+                    worker = self._summon()
+                    if worker is not None or self._crew.expecting:
+                        return None, self._latch(fan_out), worker
             task = self._take_held(fan_out) if fan_out.held else self._queue.claim_next(fan_out)
             if task is None and fan_out.at_workers and not fan_out.patient:
                 task = self._take_unclaimed(fan_out)
@@ -309,12 +315,17 @@ class Dispatch:
                 self._run_by_callers += 1
                 return task, None, self._summon() if self._queue.fed else None
             if fan_out.at_workers and fan_out.ending is None:
-                latch = Latch()
-                latch.acquire()
-                fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
-                return None, latch, None
+                return None, self._latch(fan_out), None
             self._forget_if_done(fan_out)
             return None, None, None
+
+    @staticmethod
+    def _latch(fan_out: FanOut) -> Latch:
+        """A latch that is released when a caller of a fan-out has to be woken."""
+        latch = Latch()
+        latch.acquire()
+        fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
+        return latch
 
     def _take_held(self, fan_out: FanOut) -> Task | None:
         """Take a task of those that found no share."""

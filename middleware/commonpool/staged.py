@@ -115,6 +115,7 @@ class StagedTask(Task):
                     raise progress.error
             elif progress is Progress.DONE:
                 self.state = SETTLED
+                self.call = None
 
 
 class StagedFuture(TaskFuture):
@@ -152,6 +153,27 @@ class StagedFuture(TaskFuture):
         except BaseException as failure:
             return failure
         return None
+
+    # Once its call is over the call lets go of it: it leads back here, with all the rows.
+
+    def settle(self, task: Task) -> None:
+        """Hand what the call gave to everyone who waits (called once, by the pool)."""
+        super().settle(task)
+        task.future = None
+
+    def set_cancelled(self, why: str) -> None:
+        """Tell everyone who waits that the call will not be made (called once, by the pool)."""
+        self._let_go()
+        super().set_cancelled(why)
+
+    def give_up(self, error: Exception) -> None:
+        """Tell everyone who waits that nobody waits for the call (called once, by the pool)."""
+        self._let_go()
+        super().give_up(error)
+
+    def _let_go(self) -> None:
+        if self._task is not None:
+            self._task.future = None
 
     def _finished(self) -> Any:
         staged = self._staged

@@ -159,7 +159,9 @@ def of_aliases(session: Session) -> Any:
 def of_ctes(session: Session) -> Any:
     big = select(Order).where(Order.total > 100).cte("big")
     per_user = select(big.c.user_id, func.count().label("n")).group_by(big.c.user_id).cte("per")
-    return select(User, per_user.c.n).join(per_user, per_user.c.user_id == User.id).order_by(User.id)
+    return (
+        select(User, per_user.c.n).join(per_user, per_user.c.user_id == User.id).order_by(User.id)
+    )
 
 
 def entities_of_a_cte(session: Session) -> Any:
@@ -224,20 +226,21 @@ STATEMENTS: dict[str, Make] = {
         .order_by(User.active)
     ),
     "a many-to-many join": lambda s: (
-        select(Tag.name, func.count(Order.id)).join(Tag.orders).group_by(Tag.name).order_by(Tag.name)
+        select(Tag.name, func.count(Order.id))
+        .join(Tag.orders)
+        .group_by(Tag.name)
+        .order_by(Tag.name)
     ),
     "selectinload": lambda s: (
-        select(User)
-        .options(selectinload(User.orders).selectinload(Order.items))
-        .order_by(User.id)
+        select(User).options(selectinload(User.orders).selectinload(Order.items)).order_by(User.id)
     ),
     "selectinload of two collections": lambda s: (
-        select(Order).options(selectinload(Order.items), selectinload(Order.tags)).order_by(Order.id)
+        select(Order)
+        .options(selectinload(Order.items), selectinload(Order.tags))
+        .order_by(Order.id)
     ),
     "selectinload with criteria": lambda s: (
-        select(User)
-        .options(selectinload(User.orders.and_(Order.open == true())))
-        .order_by(User.id)
+        select(User).options(selectinload(User.orders.and_(Order.open == true()))).order_by(User.id)
     ),
     "subqueryload": lambda s: (
         select(User)
@@ -251,9 +254,7 @@ STATEMENTS: dict[str, Make] = {
     "immediateload of collections": lambda s: (
         select(User).options(immediateload(User.orders)).order_by(User.id).limit(9)
     ),
-    "joinedload of one": lambda s: (
-        select(Order).options(joinedload(Order.user)).order_by(Order.id)
-    ),
+    "joinedload of one": lambda s: select(Order).options(joinedload(Order.user)).order_by(Order.id),
     "contains_eager of one": lambda s: (
         select(Item)
         .join(Item.order)
@@ -294,15 +295,11 @@ STATEMENTS: dict[str, Make] = {
     "text with bindparams": lambda s: text(
         "SELECT id, name FROM users WHERE id IN :ids ORDER BY id"
     ).bindparams(bindparam("ids", value=[3, 5, 8], expanding=True)),
-    "text with columns": lambda s: (
-        text("SELECT id, labels, created FROM users ORDER BY id").columns(
-            User.id, User.labels, User.created
-        )
-    ),
-    "a subquery of text": lambda s: (
-        select(column("n", Integer)).select_from(
-            text("SELECT count(*) AS n FROM items").columns(column("n", Integer)).subquery("t")
-        )
+    "text with columns": lambda s: text(
+        "SELECT id, labels, created FROM users ORDER BY id"
+    ).columns(User.id, User.labels, User.created),
+    "a subquery of text": lambda s: select(column("n", Integer)).select_from(
+        text("SELECT count(*) AS n FROM items").columns(column("n", Integer)).subquery("t")
     ),
     "a table": lambda s: select(currencies).order_by(currencies.c.code),
     "tables": lambda s: (
@@ -341,9 +338,7 @@ STATEMENTS: dict[str, Make] = {
         literal("100%").label("percent"),
         func.length(User.data).label("size"),
     ).order_by(User.id),
-    "many values": lambda s: (
-        select(User).where(User.id.in_(range(0, 200, 7))).order_by(User.id)
-    ),
+    "many values": lambda s: select(User).where(User.id.in_(range(0, 200, 7))).order_by(User.id),
     "no values": lambda s: select(User).where(User.id.in_([])),
     "tuples of values": lambda s: (
         select(Order.id)
@@ -403,9 +398,9 @@ QUERIES: dict[str, Make] = {
     "a query with selectinload": lambda s: (
         s.query(Order).options(selectinload(Order.items)).order_by(Order.id)
     ),
-    "a query of a subquery": lambda s: (
-        s.query(s.query(User.id).filter(User.id < 5).subquery()).order_by("id")
-    ),
+    "a query of a subquery": lambda s: s.query(
+        s.query(User.id).filter(User.id < 5).subquery()
+    ).order_by("id"),
     "a query from a statement": lambda s: s.query(User).from_statement(
         text("SELECT * FROM users WHERE id < 4 ORDER BY id")
     ),

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.orm import Session
 
+import commonpool.ext.sqlalchemy  # noqa: F401 - statements are tasks in all of these tests
 from stack.native.errors import NativeError
 from stack.native.mariadb import MariaDB, mariadb
 from stack.native.postgresql import PostgreSQL, postgresql

@@ -125,9 +125,7 @@ def test_what_somebody_else_has_changed_does_not_replace_what_is_loaded(
 
 
 @of_ways
-def test_populate_existing_replaces_what_is_loaded(
-    engine: Engine, way: Way
-) -> None:
+def test_populate_existing_replaces_what_is_loaded(engine: Engine, way: Way) -> None:
     with Session(engine, expire_on_commit=False) as session:
         user = session.get(User, 3)
         assert user is not None
@@ -287,9 +285,7 @@ def test_objects_that_the_session_has_let_go_are_new_ones(session: Session) -> N
     make_transient(user)
 
 
-def test_an_object_whose_row_is_gone_is_missing_as_always(
-    session: Session, engine: Engine
-) -> None:
+def test_an_object_whose_row_is_gone_is_missing_as_always(session: Session, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tags (id, name) VALUES (77, 'short-lived')"))
     tags = run_in_parallel([select(Tag).order_by(Tag.id)], session=session)[0].scalars().all()
@@ -311,7 +307,9 @@ def test_a_scoped_session_is_the_session_that_it_stands_for(engine: Engine) -> N
         for thing in (sessions.query(User).filter_by(id=7).one, sessions.query(User).all):
             assert mine in [current_executor().submit(thing).result()] + list(sessions)
         assert current_executor().submit(sessions.get, User, 7).result() is mine
-        assert current_executor().submit(sessions.execute, USERS).result().scalars().all()[6] is mine
+        assert (
+            current_executor().submit(sessions.execute, USERS).result().scalars().all()[6] is mine
+        )
         assert current_executor().submit(sessions.scalars, USERS).result().all()[6] is mine
         assert object_session(mine) is sessions()
     finally:

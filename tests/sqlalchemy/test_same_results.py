@@ -538,9 +538,7 @@ def test_a_callable_and_a_statement_that_wait_for_each_other_s_turn(session: Ses
     assert [len(found[n].all()) for n in (1, 3)] == [50, 8]
 
 
-def test_a_timeout_that_is_long_enough_changes_nothing(
-    session: Session, wanted: list[Any]
-) -> None:
+def test_a_timeout_that_is_long_enough_changes_nothing(session: Session, wanted: list[Any]) -> None:
     assert rows_of(run_in_parallel(some(session), session=session, timeout=LIMIT)) == wanted
 
 

@@ -62,9 +62,7 @@ class Counted:
 
     def left(self) -> int:
         now = stats()
-        return (
-            now.on_workers + now.by_callers - self._before.on_workers - self._before.by_callers
-        )
+        return now.on_workers + now.by_callers - self._before.on_workers - self._before.by_callers
 
 
 def names(session: Session, number: int = 3, timeout: float | None = None) -> list[list[str]]:
@@ -98,9 +96,7 @@ CHANGES: dict[str, Callable[[Session], Any]] = {
 
 @of_timeouts
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_session_sees_its_own_changes(
-    engine: Engine, name: str, timeout: float | None
-) -> None:
+def test_the_session_sees_its_own_changes(engine: Engine, name: str, timeout: float | None) -> None:
     change = CHANGES[name]
     with Session(engine) as session:
         change(session)
@@ -587,9 +583,7 @@ def test_sessions_that_write_and_sessions_that_read_do_not_mix(
     def view(number: int) -> list[Any]:
         with Session(engine) as session:
             if number % 2:
-                session.execute(
-                    insert(currencies).values(code=f"X{number:02}", rate=number)
-                )
+                session.execute(insert(currencies).values(code=f"X{number:02}", rate=number))
             found = run_in_parallel(
                 [select(currencies.c.code), select(func.count(Order.id)), select(User.id)],
                 session=session,

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from commonpool.ext.sqlalchemy import servers
 from tests.helpers import wait_until
-from tests.sqlalchemy_stopping.helpers import run_past_deadline, until_stopped
+from tests.sqlalchemy.stopping.helpers import run_past_deadline, until_stopped
 
 pytestmark = pytest.mark.databases("mariadb")
 

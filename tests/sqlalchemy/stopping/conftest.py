@@ -7,17 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from commonpool import CommonPool, PoolConfig, process
-from commonpool.ext.sqlalchemy import stopping
-from tests.sqlalchemy.conftest import (  # noqa: F401
-    _nothing_from_the_environment,
-    database,
-    make_engine,
-    mariadb_server,
-    postgresql_server,
-    pytest_configure,
-    pytest_generate_tests,
-    sqlite_file,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,20 +14,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tests.sqlalchemy.databases import Database
-
-LIMIT = 240  # seconds: whichever test comes first starts a server, too
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "sqlalchemy_stopping" in item.path.parts and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(LIMIT))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _installed() -> None:
-    stopping.install()
-
 
 @pytest.fixture
 def make_pool() -> Iterator[Callable[..., CommonPool]]:
@@ -64,7 +39,7 @@ def pool(make_pool: Callable[..., CommonPool]) -> CommonPool:
 
 
 @pytest.fixture
-def engine(database: Database) -> Engine:  # noqa: F811 - the fixture of that name
+def engine(database: Database) -> Engine:
     """An engine that has a connection already: a deadline is for the statement, not for that."""
     engine = database.make_engine()
     with engine.connect():

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from commonpool import DeadlineExceeded, OwnerExecutor
 from commonpool.ext.sqlalchemy.stats import stats
 from tests.helpers import Gate, wait_until
-from tests.sqlalchemy_stopping.helpers import (
+from tests.sqlalchemy.stopping.helpers import (
     DEADLINE,
     UNTIL_STOPPED,
     frozen,

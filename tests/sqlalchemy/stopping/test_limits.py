@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import bindparam, select, text
 
 from commonpool.ext.sqlalchemy.limits import limit_on_server, mariadb_limited, mysql_limited
-from tests.sqlalchemy_stopping.helpers import run_past_deadline
+from tests.sqlalchemy.stopping.helpers import run_past_deadline
 
 
 def test_mysql_has_it_as_a_hint_behind_the_first_select():
