@@ -42,8 +42,9 @@ log = logging.getLogger("commonpool")
 # without end meets the recursion limit before the lock is taken, not with the queue half changed.
 HEADROOM = 12
 
-# Seconds that `close` may take above its timeout, for the threads that sleep to end.
-CLOSING_GRACE = 0.5
+# Seconds that `close` may take above its timeout: for statements to be stopped in their databases,
+# and for the threads that sleep to end.
+CLOSING_GRACE = 0.9
 
 
 class CommonPool(ThreadPoolExecutor):
@@ -228,7 +229,7 @@ class CommonPool(ThreadPoolExecutor):
                         self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
                         raise task.error
                 if timed and self.clock() >= fan_out.deadline:
-                    self.expire(fan_out)
+                    self.expire(fan_out, task)
             task, latch, worker = self._dispatch.next_or_latch(fan_out, until)
             if worker is not None:
                 self._rouse(worker)
@@ -469,9 +470,16 @@ class CommonPool(ThreadPoolExecutor):
         announce(cancelled, TaskCancelled, message)
         self._rouse_next()
 
-    def expire(self, fan_out: FanOut) -> None:
-        """The deadline of a fan-out has passed."""
+    def expire(self, fan_out: FanOut, task: Task | None = None) -> None:
+        """The deadline of a fan-out has passed.
+
+        Args:
+            fan_out: whose.
+            task: what its caller was running itself meanwhile.
+        """
         message = passed(self.clock() - fan_out.deadline)
+        if task is not None:
+            message = f"{message} The caller itself was running {task.name}."
         self.end((fan_out,), DeadlineExceeded, message)
 
     def _expire_owner(self, owner: Owner) -> None:
@@ -535,13 +543,22 @@ class CommonPool(ThreadPoolExecutor):
             drained.acquire(timeout=time_left(limit))
         self._leave_behind(self.clock() - begun)
         ends_at = self.clock() + CLOSING_GRACE
-        self.watcher.close(CLOSING_GRACE)
         for worker in crew:
-            thread = worker.thread
-            if worker.task is not None or thread is None or thread is threading.current_thread():
-                continue
-            if thread.ident is not None:  # else it has not been started yet, and ends at once
-                thread.join(max(0.0, ends_at - self.clock()))
+            task = worker.task
+            if task is not None and task.stopper is not None:  # it needs the watcher to be stopped
+                self._join(worker, ends_at)
+        self.watcher.close(max(0.0, ends_at - self.clock()))
+        for worker in crew:
+            if worker.task is None:
+                self._join(worker, ends_at)
+
+    def _join(self, worker: Worker, ends_at: float) -> None:
+        """Wait for a worker's thread to end."""
+        thread = worker.thread
+        if thread is None or thread is threading.current_thread():
+            return
+        if thread.ident is not None:  # else it has not been started yet, and ends at once
+            thread.join(max(0.0, ends_at - self.clock()))
 
     def _begin_closing(self) -> None:
         """Admit nothing more, and dismiss who sleeps."""

@@ -145,18 +145,18 @@ def plain(value: Any, seen: set[tuple[Any, ...]] | None = None) -> Any:
 Make = Callable[[Session], Any]
 
 
-def recursive(session: Session) -> Any:
+def recursive(_: Session) -> Any:
     numbers = select(literal(1).label("n")).cte("numbers", recursive=True)
     numbers = numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < 20))
     return select(numbers.c.n, User.name).join(User, User.id == numbers.c.n).order_by(numbers.c.n)
 
 
-def of_aliases(session: Session) -> Any:
+def of_aliases(_: Session) -> Any:
     next_one = aliased(User, name="next_one")
     return select(User, next_one).join(next_one, next_one.id == User.id + 1).order_by(User.id)
 
 
-def of_ctes(session: Session) -> Any:
+def of_ctes(_: Session) -> Any:
     big = select(Order).where(Order.total > 100).cte("big")
     per_user = select(big.c.user_id, func.count().label("n")).group_by(big.c.user_id).cte("per")
     return (
@@ -164,28 +164,28 @@ def of_ctes(session: Session) -> Any:
     )
 
 
-def entities_of_a_cte(session: Session) -> Any:
+def entities_of_a_cte(_: Session) -> Any:
     even = aliased(Order, select(Order).where(Order.id % 2 == 0).cte("even"))
     return select(even).order_by(even.id).limit(20)
 
 
-def of_all_kinds(session: Session) -> Any:
+def of_all_kinds(_: Session) -> Any:
     anyone = with_polymorphic(Employee, "*")
     return select(anyone).order_by(anyone.id)
 
 
-def one_kind_of_them(session: Session) -> Any:
+def one_kind_of_them(_: Session) -> Any:
     anyone = with_polymorphic(Employee, [Manager])
     return select(anyone).where(anyone.Manager.department != "Department 1").order_by(anyone.id)
 
 
-def entities_of_a_union(session: Session) -> Any:
+def entities_of_a_union(_: Session) -> Any:
     few = select(User).where(User.id < 4)
     more = select(User).where(User.id > 47)
     return select(User).from_statement(few.union(more).order_by("id"))
 
 
-def with_a_lambda(session: Session) -> Any:
+def with_a_lambda(_: Session) -> Any:
     least = 40
     statement = lambda_stmt(lambda: select(User))
     statement += lambda s: s.where(User.id > least).order_by(User.id)
@@ -199,138 +199,138 @@ def of_an_object(session: Session) -> Any:
     return select(Order).where(Order.user == user).order_by(Order.id)
 
 
-def with_a_value_given_late(session: Session) -> Any:
+def with_a_value_given_late(_: Session) -> Any:
     return select(User).where(User.id < bindparam("least", callable_=lambda: 5)).order_by(User.id)
 
 
 STATEMENTS: dict[str, Make] = {
-    "entities": lambda s: select(User).order_by(User.id),
-    "entities in a range": lambda s: select(User).order_by(User.id.desc()).limit(7).offset(3),
-    "no rows": lambda s: select(User).where(User.id < 0),
-    "columns": lambda s: select(User.id, User.name, User.created).order_by(User.id),
-    "one column": lambda s: select(User.name).order_by(User.id),
-    "an entity and a column": lambda s: select(User, User.name).order_by(User.id),
-    "several entities in a row": lambda s: (
+    "entities": lambda _: select(User).order_by(User.id),
+    "entities in a range": lambda _: select(User).order_by(User.id.desc()).limit(7).offset(3),
+    "no rows": lambda _: select(User).where(User.id < 0),
+    "columns": lambda _: select(User.id, User.name, User.created).order_by(User.id),
+    "one column": lambda _: select(User.name).order_by(User.id),
+    "an entity and a column": lambda _: select(User, User.name).order_by(User.id),
+    "several entities in a row": lambda _: (
         select(Order, User, Item).join(Order.user).join(Order.items).order_by(Item.id)
     ),
-    "an outer join": lambda s: (
+    "an outer join": lambda _: (
         select(User, Order).outerjoin(User.orders).where(User.id > 45).order_by(User.id, Order.id)
     ),
     "aliases": of_aliases,
-    "bundles": lambda s: select(Bundle("whole", User.id, User.name)).order_by(User.id),
-    "aggregates": lambda s: (
+    "bundles": lambda _: select(Bundle("whole", User.id, User.name)).order_by(User.id),
+    "aggregates": lambda _: (
         select(User.active, func.count(), func.sum(Order.total), func.max(User.created))
         .join(User.orders)
         .group_by(User.active)
         .having(func.count() > 1)
         .order_by(User.active)
     ),
-    "a many-to-many join": lambda s: (
+    "a many-to-many join": lambda _: (
         select(Tag.name, func.count(Order.id))
         .join(Tag.orders)
         .group_by(Tag.name)
         .order_by(Tag.name)
     ),
-    "selectinload": lambda s: (
+    "selectinload": lambda _: (
         select(User).options(selectinload(User.orders).selectinload(Order.items)).order_by(User.id)
     ),
-    "selectinload of two collections": lambda s: (
+    "selectinload of two collections": lambda _: (
         select(Order)
         .options(selectinload(Order.items), selectinload(Order.tags))
         .order_by(Order.id)
     ),
-    "selectinload with criteria": lambda s: (
+    "selectinload with criteria": lambda _: (
         select(User).options(selectinload(User.orders.and_(Order.open == true()))).order_by(User.id)
     ),
-    "subqueryload": lambda s: (
+    "subqueryload": lambda _: (
         select(User)
         .options(subqueryload(User.orders).subqueryload(Order.tags))
         .where(User.id < 20)
         .order_by(User.id)
     ),
-    "immediateload": lambda s: (
+    "immediateload": lambda _: (
         select(Order).options(immediateload(Order.user)).order_by(Order.id).limit(12)
     ),
-    "immediateload of collections": lambda s: (
+    "immediateload of collections": lambda _: (
         select(User).options(immediateload(User.orders)).order_by(User.id).limit(9)
     ),
-    "joinedload of one": lambda s: select(Order).options(joinedload(Order.user)).order_by(Order.id),
-    "contains_eager of one": lambda s: (
+    "joinedload of one": lambda _: select(Order).options(joinedload(Order.user)).order_by(Order.id),
+    "contains_eager of one": lambda _: (
         select(Item)
         .join(Item.order)
         .options(contains_eager(Item.order))
         .order_by(Order.total.desc(), Item.id)
     ),
-    "lazyload": lambda s: select(User).options(lazyload(User.orders)).order_by(User.id),
-    "raiseload": lambda s: select(User).options(raiseload("*")).order_by(User.id),
-    "deferred": lambda s: select(User).options(defer(User.data)).order_by(User.id),
-    "undeferred": lambda s: select(User).options(undefer(User.biography)).order_by(User.id),
-    "load_only": lambda s: select(User).options(load_only(User.name)).order_by(User.id),
-    "with_expression": lambda s: (
+    "lazyload": lambda _: select(User).options(lazyload(User.orders)).order_by(User.id),
+    "raiseload": lambda _: select(User).options(raiseload("*")).order_by(User.id),
+    "deferred": lambda _: select(User).options(defer(User.data)).order_by(User.id),
+    "undeferred": lambda _: select(User).options(undefer(User.biography)).order_by(User.id),
+    "load_only": lambda _: select(User).options(load_only(User.name)).order_by(User.id),
+    "with_expression": lambda _: (
         select(Currency)
         .options(with_expression(Currency.twice, currencies.c.rate * 2))
         .order_by(currencies.c.code)
     ),
-    "with_loader_criteria": lambda s: (
+    "with_loader_criteria": lambda _: (
         select(User)
         .options(selectinload(User.orders), with_loader_criteria(Order, Order.id < 100))
         .order_by(User.id)
     ),
-    "a hierarchy": lambda s: select(Employee).order_by(Employee.id),
-    "a class of a hierarchy": lambda s: select(Manager).order_by(Manager.id),
+    "a hierarchy": lambda _: select(Employee).order_by(Employee.id),
+    "a class of a hierarchy": lambda _: select(Manager).order_by(Manager.id),
     "with_polymorphic": of_all_kinds,
     "with_polymorphic and criteria": one_kind_of_them,
-    "selectin_polymorphic": lambda s: (
+    "selectin_polymorphic": lambda _: (
         select(Employee).options(selectin_polymorphic(Employee, [Manager])).order_by(Employee.id)
     ),
-    "from_statement of text": lambda s: select(User).from_statement(
+    "from_statement of text": lambda _: select(User).from_statement(
         text("SELECT id, name, active FROM users WHERE id > :least ORDER BY id DESC").bindparams(
             least=30
         )
     ),
-    "from_statement of a select": lambda s: select(Order).from_statement(
+    "from_statement of a select": lambda _: select(Order).from_statement(
         select(Order.__table__).where(Order.total > 200).order_by(Order.id)
     ),
-    "text": lambda s: text("SELECT id, name FROM users ORDER BY id"),
-    "text with bindparams": lambda s: text(
+    "text": lambda _: text("SELECT id, name FROM users ORDER BY id"),
+    "text with bindparams": lambda _: text(
         "SELECT id, name FROM users WHERE id IN :ids ORDER BY id"
     ).bindparams(bindparam("ids", value=[3, 5, 8], expanding=True)),
-    "text with columns": lambda s: text(
+    "text with columns": lambda _: text(
         "SELECT id, labels, created FROM users ORDER BY id"
     ).columns(User.id, User.labels, User.created),
-    "a subquery of text": lambda s: select(column("n", Integer)).select_from(
+    "a subquery of text": lambda _: select(column("n", Integer)).select_from(
         text("SELECT count(*) AS n FROM items").columns(column("n", Integer)).subquery("t")
     ),
-    "a table": lambda s: select(currencies).order_by(currencies.c.code),
-    "tables": lambda s: (
+    "a table": lambda _: select(currencies).order_by(currencies.c.code),
+    "tables": lambda _: (
         select(order_tags.c.tag_id, func.count()).group_by(order_tags.c.tag_id).order_by("tag_id")
     ),
     "CTEs": of_ctes,
     "entities of a CTE": entities_of_a_cte,
     "a recursive CTE": recursive,
-    "a union": lambda s: (
+    "a union": lambda _: (
         select(User.id, User.name)
         .union_all(select(Tag.id, Tag.name))
         .order_by("id", "name")
         .limit(30)
     ),
     "entities of a union": entities_of_a_union,
-    "exists": lambda s: (
+    "exists": lambda _: (
         select(User)
         .where(exists().where(Order.user_id == User.id, Order.total > 200))
         .order_by(User.id)
     ),
-    "not exists": lambda s: select(User).where(~User.orders.any()).order_by(User.id),
-    "a scalar subquery": lambda s: select(
+    "not exists": lambda _: select(User).where(~User.orders.any()).order_by(User.id),
+    "a scalar subquery": lambda _: select(
         User.id,
         select(func.count(Order.id)).where(Order.user_id == User.id).scalar_subquery().label("n"),
     ).order_by(User.id),
-    "a window function": lambda s: select(
+    "a window function": lambda _: select(
         Order.id,
         func.row_number().over(partition_by=Order.user_id, order_by=Order.total.desc()),
         func.sum(Order.total).over(partition_by=Order.user_id, order_by=Order.id),
     ).order_by(Order.id),
-    "expressions": lambda s: select(
+    "expressions": lambda _: select(
         User.id,
         case((User.active == true(), "active"), else_="not").label("state"),
         cast(User.id, String(10)).label("digits"),
@@ -338,35 +338,35 @@ STATEMENTS: dict[str, Make] = {
         literal("100%").label("percent"),
         func.length(User.data).label("size"),
     ).order_by(User.id),
-    "many values": lambda s: select(User).where(User.id.in_(range(0, 200, 7))).order_by(User.id),
-    "no values": lambda s: select(User).where(User.id.in_([])),
-    "tuples of values": lambda s: (
+    "many values": lambda _: select(User).where(User.id.in_(range(0, 200, 7))).order_by(User.id),
+    "no values": lambda _: select(User).where(User.id.in_([])),
+    "tuples of values": lambda _: (
         select(Order.id)
         .where(tuple_(Order.user_id, Order.open).in_([(8, False), (15, True)]))
         .order_by(Order.id)
     ),
-    "a type of one's own": lambda s: (
+    "a type of one's own": lambda _: (
         select(User.labels, User.id).where(User.labels == ("a", "b")).order_by(User.id)
     ),
-    "blobs": lambda s: select(User.data).order_by(User.id),
-    "distinct": lambda s: select(Order.user_id).distinct().order_by(Order.user_id),
+    "blobs": lambda _: select(User.data).order_by(User.id),
+    "distinct": lambda _: select(Order.user_id).distinct().order_by(Order.user_id),
     "an object as a value": of_an_object,
     "a value that is given late": with_a_value_given_late,
     "a lambda": with_a_lambda,
-    "a union of everything": lambda s: union_all(
+    "a union of everything": lambda _: union_all(
         select(User.name), select(Tag.name), select(Item.name)
     ).order_by("name"),
-    "populate_existing": lambda s: (
+    "populate_existing": lambda _: (
         select(User).order_by(User.id).execution_options(populate_existing=True)
     ),
-    "yield_per": lambda s: select(User).order_by(User.id).execution_options(yield_per=7),
-    "yield_per of columns": lambda s: (
+    "yield_per": lambda _: select(User).order_by(User.id).execution_options(yield_per=7),
+    "yield_per of columns": lambda _: (
         select(Order.id, Order.total).order_by(Order.id).execution_options(yield_per=9)
     ),
-    "stream_results": lambda s: (
+    "stream_results": lambda _: (
         select(Order).order_by(Order.id).execution_options(stream_results=True, max_row_buffer=10)
     ),
-    "stream_results of columns": lambda s: (
+    "stream_results of columns": lambda _: (
         select(Item.id).order_by(Item.id).execution_options(stream_results=True)
     ),
 }

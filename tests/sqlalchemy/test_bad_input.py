@@ -67,8 +67,8 @@ def test_nothing_is_run_beside_a_statement_that_is_nobody_s() -> None:
         (lambda engine: engine, "not Engine"),
         (lambda _: "session", "not 'session'"),
         (lambda _: 7, "not 7"),
-        (lambda engine: Session, "not <class"),
-        (lambda engine: sessionmaker, "not <class"),
+        (lambda _: Session, "not <class"),
+        (lambda _: sessionmaker, "not <class"),
         (lambda _: AsyncSession(), r"asyncio\.gather"),
         (
             lambda _: async_scoped_session(async_sessionmaker(), scopefunc=lambda: 1),
@@ -272,10 +272,10 @@ def test_a_task_that_uses_a_session_of_its_own_may(
     session.get(User, 1)
 
     def own() -> int:
-        with Session(engine) as session:
-            user = session.get(User, 8)
+        with Session(engine) as mine:
+            user = mine.get(User, 8)
             assert user is not None
-            users, orders = run_in_parallel([USERS, session.query(Order)], session=session)
+            users, orders = run_in_parallel([USERS, mine.query(Order)], session=mine)
             return len(users.all()) + len(orders) + (1 if user.orders else 0)
 
     found = run_in_parallel([own, USERS, own], session=session, timeout=timeout)

@@ -153,7 +153,7 @@ def test_what_has_expired_is_loaded_again(session: Session, way: Way) -> None:
 
 @of_ways
 @pytest.mark.parametrize("expires", [True, False])
-def test_expire_on_commit_is_the_session_s(engine: Engine, way: Way, expires: bool) -> None:
+def test_expire_on_commit_is_the_session_s(engine: Engine, way: Way, *, expires: bool) -> None:
     with Session(engine, expire_on_commit=expires) as session:
         users = way(USERS, session).scalars().all()
         session.commit()
@@ -305,7 +305,7 @@ def test_a_scoped_session_is_the_session_that_it_stands_for(engine: Engine) -> N
         (result,) = run_in_parallel([USERS], session=sessions)
         assert result.scalars().all()[6] is mine
         for thing in (sessions.query(User).filter_by(id=7).one, sessions.query(User).all):
-            assert mine in [current_executor().submit(thing).result()] + list(sessions)
+            assert mine in [current_executor().submit(thing).result(), *sessions]
         assert current_executor().submit(sessions.get, User, 7).result() is mine
         assert (
             current_executor().submit(sessions.execute, USERS).result().scalars().all()[6] is mine

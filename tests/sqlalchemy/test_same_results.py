@@ -1,4 +1,4 @@
-"""What comes back is what the session itself would have returned, in its order, on each database."""
+"""What comes back is what the session itself would have returned, on each database."""
 
 from __future__ import annotations
 
@@ -154,14 +154,14 @@ READS: dict[str, Callable[[Any], Any]] = {
 READ: dict[str, Make] = {
     "entities": STATEMENTS["entities"],
     "columns": STATEMENTS["columns"],
-    "rows": lambda s: select(User, Order).join(User.orders).order_by(Order.id),
-    "one entity": lambda s: select(User).where(User.id == 3),
-    "one value": lambda s: select(func.count()).select_from(User),
-    "nothing": lambda s: select(User).where(User.id < 0),
+    "rows": lambda _: select(User, Order).join(User.orders).order_by(Order.id),
+    "one entity": lambda _: select(User).where(User.id == 3),
+    "one value": lambda _: select(func.count()).select_from(User),
+    "nothing": lambda _: select(User).where(User.id < 0),
     "a stream": STATEMENTS["yield_per"],
     "a stream of columns": STATEMENTS["yield_per of columns"],
     "text": STATEMENTS["text"],
-    "collections": lambda s: select(User).options(joinedload(User.orders)).order_by(User.id),
+    "collections": lambda _: select(User).options(joinedload(User.orders)).order_by(User.id),
     "with selectinload": STATEMENTS["selectinload"],
 }
 
@@ -423,11 +423,11 @@ def test_a_provider_says_whose_a_statement_is(session: Session) -> None:
 
 
 ERRORS: dict[str, tuple[Make, type[Exception]]] = {
-    "wrong SQL": (lambda s: text("SELECT FROM WHERE"), DBAPIError),
-    "no such table": (lambda s: text("SELECT * FROM nothing_of_the_kind"), DBAPIError),
-    "no such column": (lambda s: select(text("nothing_of_the_kind")).select_from(User), DBAPIError),
+    "wrong SQL": (lambda _: text("SELECT FROM WHERE"), DBAPIError),
+    "no such table": (lambda _: text("SELECT * FROM nothing_of_the_kind"), DBAPIError),
+    "no such column": (lambda _: select(text("nothing_of_the_kind")).select_from(User), DBAPIError),
     "no value for a parameter": (
-        lambda s: text("SELECT * FROM users WHERE id = :id"),
+        lambda _: text("SELECT * FROM users WHERE id = :id"),
         Exception,
     ),
     "Query.one of nothing": (lambda s: s.query(User).filter_by(id=-1).one, NoResultFound),
@@ -544,7 +544,7 @@ def test_a_timeout_that_is_long_enough_changes_nothing(session: Session, wanted:
 
 @pytest.mark.databases("mariadb", "postgresql")
 def test_a_timeout_ends_the_waiting_and_the_session_goes_on(
-    database: Database, engine: Engine, session: Session
+    database: Database, session: Session
 ) -> None:
     with pytest.raises(DeadlineExceeded):
         run_in_parallel([select(User), database.endless("too long")], session=session, timeout=0.2)

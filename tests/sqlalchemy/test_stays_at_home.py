@@ -355,7 +355,7 @@ def test_a_database_in_memory_is_in_its_connection(way: Way, pool: Any) -> None:
             session.commit()
             counted = Counted()
             assert way(select(Tag), session).scalars().one().name == "the only one"
-            assert [found for found in names(session)] == [["the only one"]] * 3
+            assert names(session) == [["the only one"]] * 3
             assert counted.at_home() == {Reason.ONE_CONNECTION: 4}
             assert counted.left() == 0
     finally:
@@ -379,7 +379,7 @@ def test_without_a_pool_statements_leave_and_connections_are_closed(
 
 @pytest.mark.databases("sqlite")
 def test_what_is_attached_to_one_connection_is_not_in_another(
-    database: Database, session: Session, tmp_path: Any
+    session: Session, tmp_path: Any
 ) -> None:
     path = tmp_path / "other.db"
     with create_engine(f"sqlite:///{path}").connect() as connection:
@@ -484,12 +484,13 @@ def secret(engine: Engine) -> Iterator[Any]:
             pytest.fail("this role sees all rows, whatever the policies say")
         for statement in (
             "CREATE TABLE secrets (id INT PRIMARY KEY, tenant TEXT NOT NULL)",
-            "INSERT INTO secrets SELECT n, CASE n % 2 WHEN 0 THEN 'red' ELSE 'blue' END"
-            " FROM generate_series(1, 100) n",
+            """INSERT INTO secrets
+               SELECT n, CASE n % 2 WHEN 0 THEN 'red' ELSE 'blue' END
+               FROM generate_series(1, 100) n""",
             "ALTER TABLE secrets ENABLE ROW LEVEL SECURITY",
             "ALTER TABLE secrets FORCE ROW LEVEL SECURITY",
-            "CREATE POLICY own ON secrets USING"
-            " (tenant = pg_catalog.current_setting('app.tenant', true))",
+            """CREATE POLICY own ON secrets USING
+               (tenant = pg_catalog.current_setting('app.tenant', true))""",
         ):
             connection.execute(text(statement))
     yield table("secrets", column("id"), column("tenant"))
