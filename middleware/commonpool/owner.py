@@ -241,9 +241,11 @@ class TaskGroup:
             raise RuntimeError("Submit to a task group inside its with block.")
         self._owner.pool.check_process()
         task = task_of(fn, args, kwargs)
-        self._tasks.append(task)
         if isinstance(task, StagedTask):
-            return submit_staged(self._owner.pool, self._fan_out, task)
+            future = submit_staged(self._owner.pool, self._fan_out, task)
+            self._tasks.append(task)
+            return future
+        self._tasks.append(task)
         task.capture_context()
         return self._owner.pool.submit_to(self._fan_out, task)
 

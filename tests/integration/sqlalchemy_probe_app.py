@@ -95,8 +95,3 @@ with application.app_context():
     assert len(db.session.scalars(select(User)).all()) > 0
 loaders = {"pid": os.getpid(), "used": sorted(used)}
 used.clear()
-from sqlalchemy import Pool
-from commonpool import process
-from commonpool.ext.sqlalchemy import engines
-event.remove(Pool, "checkout", engines.on_checkout)
-process._process.at_start.clear()

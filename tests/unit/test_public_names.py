@@ -46,6 +46,31 @@ IN_ORDER = [
 ]
 
 
+IN_ORDER_SQLALCHEMY = [
+    "stats",
+    "statements",
+    "limits",
+    "sockets",
+    "stop_queue",
+    "spare",
+    "servers",
+    "running_statement",
+    "stopping",
+    "engines",
+    "stand",
+    "sessions",
+    "finding",
+    "scoped",
+    "snapshots",
+    "rows",
+    "call",
+    "statement",
+    "things",
+    "__init__",
+    "flask_sqlalchemy",
+]
+
+
 def in_the_core() -> set[str]:
     return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
 
@@ -67,7 +92,7 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} imports relatively"
             module = node.module or ""
-            if module in ("commonpool", "commonpool.ext"):
+            if module in ("commonpool", "commonpool.ext", "commonpool.ext.sqlalchemy"):
                 names |= {f"{module}.{alias.name}" for alias in node.names}
             else:
                 names.add(module)
@@ -172,6 +197,20 @@ def test_the_core_needs_the_standard_library_alone(name):
         if not imported.startswith("commonpool")
     }
     assert theirs <= sys.stdlib_module_names
+
+
+def test_the_order_of_imports_of_the_adapter_for_sqlalchemy_knows_every_module():
+    folder = PACKAGE / "ext" / "sqlalchemy"
+    assert set(IN_ORDER_SQLALCHEMY) == {path.stem for path in folder.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", IN_ORDER_SQLALCHEMY)
+def test_a_module_of_the_adapter_for_sqlalchemy_imports_from_those_above_it_alone(name):
+    package = "commonpool.ext.sqlalchemy"
+    imported = imports_of(PACKAGE / "ext" / "sqlalchemy" / f"{name}.py")
+    ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
+    above = IN_ORDER_SQLALCHEMY[: IN_ORDER_SQLALCHEMY.index(name)]
+    assert ours - {package} <= set(above)
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "ext").glob("*.py")), ids=lambda path: path.stem)

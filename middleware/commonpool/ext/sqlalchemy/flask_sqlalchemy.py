@@ -7,7 +7,7 @@ from typing import Any
 from flask import current_app, has_app_context
 from sqlalchemy.orm import Session
 
-from commonpool.ext.sqlalchemy import session_providers
+from commonpool.ext.sqlalchemy.finding import session_providers
 from commonpool.ext.sqlalchemy.sessions import claim
 from commonpool.task import ContextRunner, context_providers
 

@@ -65,8 +65,9 @@ def limit_on_server(connection: Connection, seconds: float) -> None:
     connection.exec_driver_sql(
         "SELECT set_config('statement_timeout', least(nullif(extract(epoch FROM "  # noqa: S608 - a number
         "current_setting('statement_timeout')::interval) * 1000, 0), "
-        f"{limit})::bigint::text, true)"
-    )
+        f"{limit})::bigint::text, true)",
+        execution_options={"stream_results": False},
+    ).close()
 
 
 def _milliseconds(seconds: float) -> int:

@@ -18,7 +18,7 @@ from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.statements import reason_in_sql
 from commonpool.ext.sqlalchemy.stats import Reason
 from commonpool.staged import Call, StagedTask
-from commonpool.task import Task, running
+from commonpool.task import SETTLED, Task, running
 
 Prepare = Callable[[dict[Any, Any], Connection], object]
 
@@ -39,9 +39,11 @@ class Home:
     task: ref[Task] | None
 
     def is_here(self) -> bool:
-        """Whether that task is the one that this thread runs."""
-        task = innermost_callable()
-        return task is (None if self.task is None else self.task())
+        """Whether that task is the one that this thread runs, or is done."""
+        if self.task is None:
+            return innermost_callable() is None
+        task = self.task()
+        return task is None or task.state is SETTLED or task is innermost_callable()
 
 
 _connections: WeakKeyDictionary[Session, WeakSet[Connection]] = WeakKeyDictionary()
@@ -114,9 +116,29 @@ def own_connection(session: Session, engine: Engine) -> Connection | None:
 
 
 def claim(session: Session) -> None:
-    """Note that a session belongs to what runs here, so that tasks are kept from using it."""
-    if session not in _claims:
+    """Note that a session belongs to what runs here, so that other tasks are kept from using it.
+
+    Raises:
+        WrongThread: it belongs to the caller of the task that runs here.
+    """
+    check_belongs_here(session)
+    home = _claims.get(session)
+    if home is None or not home.is_here():
         _claims[session] = here()
+
+
+def check_belongs_here(session: Session) -> None:
+    """Raise `WrongThread` in a task whose caller the session belongs to."""
+    if innermost_callable() is None:
+        return
+    homes = [_claims.get(session)]
+    homes += [
+        _homes.get(connection)
+        for connection in _connections.get(session, ())
+        if not connection.closed
+    ]
+    if any(home is not None and not home.is_here() for home in homes):
+        raise WrongThread(how_to_write_it())
 
 
 def here() -> Home:
@@ -138,9 +160,7 @@ def on_begin(session: Session, _transaction: object, connection: Any) -> None:
     if isinstance(connection, Stand):
         return
     if running.task is not None:
-        home = _claims.get(session)
-        if home is not None and not home.is_here():
-            raise WrongThread(how_to_write_it())
+        check_belongs_here(session)
     if connection not in _homes:
         _homes[connection] = here()
         known = _connections.get(session)

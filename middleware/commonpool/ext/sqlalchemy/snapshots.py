@@ -51,7 +51,9 @@ class SharedSnapshot:
                 **{**options, "isolation_level": "REPEATABLE READ"}
             )
         try:
-            self._name = self.connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+            self._name = self.connection.execute(
+                text("SELECT pg_export_snapshot()"), execution_options={"stream_results": False}
+            ).scalar_one()
             if self._to_close is not None:
                 prepare_for(session.info, self._to_close)
         except BaseException:
@@ -61,7 +63,9 @@ class SharedSnapshot:
     def take_on(self, connection: Connection) -> None:
         """Have the transaction of a worker's new connection see this snapshot; it comes first."""
         # The name is the server's own, of hexadecimal digits and dashes; it takes no parameters.
-        connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{self._name}'")
+        connection.exec_driver_sql(
+            f"SET TRANSACTION SNAPSHOT '{self._name}'", execution_options={"stream_results": False}
+        )
 
     def close(self) -> None:
         """End the transaction that exports it. Doing it again changes nothing."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 from commonpool.ext.sqlalchemy.call import StatementCall, first_line
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
 from commonpool.ext.sqlalchemy.sessions import (
+    check_belongs_here,
     claim,
     others_listen,
     own_connection,
@@ -92,10 +93,11 @@ class StatementTask(StagedTask):
 
         Raises:
             TypeError: it has no session, or one that cannot be used so.
+            WrongThread: its session belongs to the caller of the task that this is.
         """
         session = self._session = found_session(self._session, self.name)
-        listen_to(session)
         claim(session)
+        listen_to(session)
 
     def _advance(self) -> Call | Progress:
         here = self._greenlet
@@ -201,6 +203,7 @@ def route(state: ORMExecuteState) -> Result[Any] | None:
     """A session is to execute a statement: have it do so through its stand, if it may leave."""
     here = getcurrent()
     if not isinstance(here, StatementGreenlet) or here.task.session is not state.session:
+        check_belongs_here(state.session)  # before it meddles with what its caller is about
         return None
     if isinstance(state.bind_arguments.get("bind"), Stand) or here.task.keeps(state):
         return None

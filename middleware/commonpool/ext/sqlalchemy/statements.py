@@ -322,7 +322,9 @@ def _look_at_select(element: Any, walk: _Walk) -> Reason | None:
                 elif isinstance(item, LoaderCriteriaOption):
                     walk.todo.append(item.where_criteria)
         elif isinstance(value, dict) and value:
-            texts.extend(str(text) for key, text in value.items() if type(key) is tuple)
+            texts.extend(
+                text for key, text in value.items() if type(key) is tuple and isinstance(text, str)
+            )
     return next(filter(None, map(reason_in_fragment, texts)), None)
 
 
