@@ -29,6 +29,7 @@ from tests.sqlalchemy.databases import (
     family,
     missing_driver,
     required,
+    wanted,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("databases")
-        metafunc.parametrize("database", chosen(marker.args if marker else ()), indirect=True)
+        metafunc.parametrize("database", wanted(marker.args if marker else ()), indirect=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -126,6 +126,16 @@ def chosen(names: Collection[str]) -> list[str]:
     return [name for name in DRIVERS if not names or name in names or family(name) in names]
 
 
+def wanted(names: Collection[str], environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return those that ``names`` mean, less what ``TEST_DATABASES``, if there is one, leaves out.
+
+    Raises:
+        ValueError: a name that means nothing.
+    """
+    among = chosen(environ.get("TEST_DATABASES", "").split())
+    return [name for name in chosen(names) if name in among]
+
+
 def family(name: str) -> str:
     """Return what a database is, whatever the driver."""
     return name.partition("-")[0]

@@ -240,7 +240,7 @@ def test_functions_that_use_the_database_are_counted_before_a_worker_takes_them(
     assert after.run_by_callers > before.run_by_callers
 
 
-def test_other_functions_go_on_while_connections_are_scarce(database, make_engine):
+def test_other_functions_go_on_while_connections_are_scarce(make_engine):
     process.configure(PoolConfig(max_workers=4))
     engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=LONG)
     with Gate() as gate, Session(engine) as session:

@@ -54,7 +54,7 @@ def warm(engine):
 def test_a_callers_timeout_stops_its_statements(database, warm):
     began = time.monotonic()
     with Session(warm) as session:
-        with pytest.raises(DeadlineExceeded, match="(?i)select|with recursive") as caught:
+        with pytest.raises(DeadlineExceeded, match=r"(?i)select|with recursive") as caught:
             run_in_parallel([database.endless("timed"), COUNT], session=session, timeout=0.5)
         assert time.monotonic() - began < CEILING
         gone(database, "timed")
@@ -67,7 +67,7 @@ def test_a_callers_timeout_stops_its_statements(database, warm):
 def test_a_requests_deadline_stops_what_its_caller_runs(database, warm, in_a_request):
     def request():
         with Session(warm) as session:
-            with pytest.raises(DeadlineExceeded, match="(?i)select|with recursive"):
+            with pytest.raises(DeadlineExceeded, match=r"(?i)select|with recursive"):
                 run_in_parallel([database.endless("own")], session=session)
             session.rollback()
 
@@ -84,7 +84,7 @@ def test_a_requests_deadline_stops_what_stays_at_home(database, warm, in_a_reque
     def request():
         with Session(warm) as session:
             statement = database.endless("home").execution_options(run_in_caller=True)
-            with pytest.raises(DeadlineExceeded, match="(?i)select|with recursive"):
+            with pytest.raises(DeadlineExceeded, match=r"(?i)select|with recursive"):
                 run_in_parallel([statement, COUNT], session=session)
             session.rollback()
             return session.scalar(COUNT)

@@ -35,7 +35,9 @@ def count_of(entity, right):
 
 
 def names(_rng):
-    return select(User).order_by(User.id), lambda result: [u.name for u in result.scalars()] == NAMES
+    return select(User).order_by(
+        User.id
+    ), lambda result: [u.name for u in result.scalars()] == NAMES
 
 
 def counts(rng):

@@ -121,7 +121,7 @@ def test_what_needs_no_share_is_not_held_up(make_pool, budgeted):
         gate.open()
 
     budgeted(task, places)
-    run_in_parallel([task, task, lambda: gate(), lambda: gate()])
+    run_in_parallel([task, task, gate, gate])
     assert both.is_set()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.sqlalchemy.databases import Database
 
+
 @pytest.fixture
 def make_pool() -> Iterator[Callable[..., CommonPool]]:
     """Make the process's pool with these knobs; it is closed after the test."""
