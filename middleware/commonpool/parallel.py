@@ -100,7 +100,7 @@ def run_in_parallel(
         )
         batch = _tasks(things, fan_out, keys)
         try:
-            if session is not None or snapshot is not None or _has_staged(batch):
+            if fan_out.has_staged or snapshot is not None:
                 _configure(batch, {"session": session, "snapshot": snapshot})
                 run_staged(fan_out, batch)
             else:
@@ -117,10 +117,6 @@ def run_in_parallel(
     else:
         results = []
     return results if keys is None else dict(zip(keys, results, strict=True))
-
-
-def _has_staged(batch: list[Task]) -> bool:
-    return any(type(task) is not Task and isinstance(task, StagedTask) for task in batch)
 
 
 def _configure(batch: list[Task], settings: dict[str, Any]) -> None:
@@ -174,6 +170,8 @@ def _task(thing: object, fan_out: FanOut, index: int, keys: list[Any] | None) ->
         error.add_note(f"as task {repr(keys[index]) if keys else index + 1} of run_in_parallel")
         raise
     task.fan_out = fan_out
+    if isinstance(task, StagedTask):
+        fan_out.has_staged = True
     return task
 
 

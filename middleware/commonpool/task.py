@@ -124,6 +124,7 @@ class FanOut:
         failure: the first task that failed.
         ending: why it was ended before all was done.
         watch: the watcher's entry for its deadline, where that is not its owner's.
+        has_staged: whether some of its tasks go on from call to call on their caller's thread.
         hurry: whether something has come that its caller should look at before all else.
     """
 
@@ -137,6 +138,7 @@ class FanOut:
     parent: Task | None = None
     sleepers: list[Lock] | None = None
     held: deque[Task] | None = None
+    has_staged = False
     hurry = False
 
     def __init__(

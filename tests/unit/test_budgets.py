@@ -172,7 +172,7 @@ def test_an_error_in_securing_leaves_the_task_to_its_caller(make_pool, budgeted,
     make_pool(max_workers=2)
 
     class Broken(Places):
-        def take(self, *, at_any_rate=False):
+        def take(self, **_):
             raise OSError("no such budget")
 
     def task():

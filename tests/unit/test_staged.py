@@ -17,6 +17,7 @@ from commonpool import (
     run_in_parallel,
     testing,
 )
+from commonpool.owner import current
 from commonpool.staged import Call, Progress, StagedTask
 from commonpool.task import running
 from tests.helpers import Gate, wait_until
@@ -336,8 +337,6 @@ def test_settings_that_mean_nothing_to_it_are_refused():
 
 
 def test_where_there_is_no_room_it_is_rejected(make_pool, request_executor):
-    from commonpool.owner import current
-
     pool = make_pool(max_workers=1, max_queue=1, overflow="reject")
     with Gate() as gate:
         other = request_executor()
