@@ -85,10 +85,12 @@ SETUP = """
         def run(step, first):
             number = first + os.getpid() * 1000
             try:
-                while not errors and time.monotonic() < ends_at:
+                while not errors:
                     step(engine, number)
                     number += 1
                     done.append(step)
+                    if time.monotonic() >= ends_at:
+                        return
             except BaseException as error:
                 errors.append(error)
         steps = (plainly, in_parallel, plainly, in_parallel)
@@ -99,7 +101,7 @@ SETUP = """
             thread.join()
         if errors:
             raise errors[0]
-        assert {plainly, in_parallel} <= set(done), "no time for a single one"
+        assert {plainly, in_parallel} == set(done)
 
     class Child:
         "A fork that does something, and tells what it returned."
@@ -281,8 +283,8 @@ def test_the_end_of_an_inherited_session_in_the_child_does_not_reach_the_parents
                 session.connection().close()
             elif end not in ("collect", "leave"):
                 getattr(session, end)()
-        except WrongThread:
-            pass  # that is an answer, too
+        except Exception:
+            pass  # the child may be told so; what counts is the parent
         if end != "leave":
             del session
         gc.collect()

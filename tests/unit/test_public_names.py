@@ -57,6 +57,7 @@ IN_ORDER_SQLALCHEMY = [
     "running_statement",
     "stopping",
     "engines",
+    "forks",
     "stand",
     "sessions",
     "finding",

@@ -27,8 +27,8 @@ class StatementCall(Call):
         A worker has its connection before it claims the call, and gives it back with all rows read.
         On the session's thread it is made on the session's own connection.
 
-    Its value is the result; `None` where there was no connection for it, or the thread is another
-    one: then it is still to be made, on the session's thread.
+    Its value is the result; `None` where there was no connection for it, the thread is another one,
+    or it has a future: then it is still to be made, on the session's thread.
     """
 
     value: CursorResult[Any] | None
@@ -118,9 +118,9 @@ class StatementCall(Call):
         try:
             if self._at_worker:
                 return self._on_worker()
-            if threading.get_ident() != self._thread:
+            # Who has its future may not want it any more: it is made when the result is asked for.
+            if threading.get_ident() != self._thread or self.future is not None:
                 return None
-            count("by_callers")
             return self.make_at_home()
         except Exception as error:
             self.failure = error
@@ -146,6 +146,7 @@ class StatementCall(Call):
 
     def make_at_home(self) -> CursorResult[Any]:
         """Make it on the session's own connection; on its thread."""
+        count("by_callers")
         snapshot = self._snapshot
         connection = self._stand.own_connection() if snapshot is None else snapshot.connection
         return execute_buffered(connection, self._statement, self._parameters, self._options)

@@ -1,4 +1,4 @@
-"""Engines: how many of their connections workers may have, and what a fork does to them."""
+"""Engines: how many of their connections workers may have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy import (
     StaticPool,
     event,
 )
-from sqlalchemy.exc import DisconnectionError, TimeoutError  # noqa: A004 - in this file it is the pool's
+from sqlalchemy.exc import TimeoutError  # noqa: A004 - in this file it is the pool's
 
 from commonpool import adapters, process
 from commonpool.budget import Budget, Share
@@ -24,9 +24,6 @@ from commonpool.task import Task, explainers, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-PROCESS = "commonpool_process"  # in the `info` of a connection
 
 
 class ConnectionShare(Share):
@@ -158,44 +155,15 @@ def has_one_connection(engine: Engine) -> bool:
     return issubclass(dialect.get_pool_class(engine.url), SingletonThreadPool)
 
 
-# In which process an engine was used last.
-_users: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
-
-
-def forget_inherited() -> None:
-    """Have every engine that was used before a fork start empty, its parent's connections open."""
-    pid = os.getpid()
-    for engine, user in list(_users.items()):
-        if user != pid:
-            _users[engine] = pid
-            _inherited.append(engine.pool)
-            engine.dispose(close=False)
-
-
-# What belongs to the parent of this process. It is never let go of here: a driver's connection that
-# is collected as garbage says goodbye to the server, over the socket that the parent uses.
-_inherited: list[object] = []
-
-
-def on_open(_connection: object, record: Any) -> None:
-    """A connection was opened: note in which process."""
-    record.info[PROCESS] = os.getpid()
-
-
-def on_checkout(connection: Any, record: Any, proxy: Any) -> None:
-    """A connection is checked out: replace one that another process has opened."""
-    opened_in = record.info.get(PROCESS)
-    if opened_in is not None and opened_in != os.getpid():
-        _inherited.append(connection)
-        record.dbapi_connection = proxy.dbapi_connection = None
-        raise DisconnectionError(f"opened in process {opened_in}, this is {os.getpid()}")
+used: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
+"""The engines that were used, and in which process they were first."""
 
 
 def on_connect(connection: Connection) -> None:
     """An engine is used: note in which process, and that the task that uses it needs a share."""
     engine = connection.engine
-    if engine not in _users:
-        _users[engine] = os.getpid()
+    if engine not in used:
+        used[engine] = os.getpid()
     task = running.task
     if task is None or type(task) is not Task or has_one_connection(engine):
         return
@@ -214,7 +182,7 @@ def explain(task: Task, error: BaseException) -> None:
     if not isinstance(error, TimeoutError):
         return
     workers = task.fan_out.owner.pool.config.max_workers
-    for engine in list(_users):
+    for engine in list(used):
         budget = _budgets.get(engine.pool)
         if budget is not None and not budget.has_room():
             error.add_note(
@@ -232,8 +200,5 @@ def arithmetic(engine: Engine) -> str:
 
 def install() -> None:
     """Listen to all engines."""
-    event.listen(Pool, "connect", on_open)
-    event.listen(Pool, "checkout", on_checkout)
     event.listen(Engine, "engine_connect", on_connect)
-    process.at_start(forget_inherited)
     explainers.append(explain)

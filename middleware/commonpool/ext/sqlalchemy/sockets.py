@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -42,6 +43,37 @@ class Descriptor:
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):  # there was nothing to duplicate
             os.close(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A connection's descriptor, to know whether its number is another file's now."""
+
+    number: int
+    inode: int
+
+    def disown(self) -> None:
+        """Leave it to the process that this one was forked from: nothing is sent over it here."""
+        with suppress(OSError):  # closed
+            if os.fstat(self.number).st_ino == self.inode:
+                lay_nowhere_over(self.number)
+
+
+def identity_of(connection: Any) -> Identity | None:
+    """The descriptor of a connection, asked for on its own thread; `None` where it has none."""
+    number = number_of(connection)
+    with suppress(OSError):
+        return None if number is None else Identity(number, os.fstat(number).st_ino)
+    return None
+
+
+def lay_nowhere_over(number: int) -> None:
+    """Have what is sent over a descriptor of this process go nowhere; others keep theirs."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        os.dup2(nowhere, number, inheritable=False)
+    finally:
+        os.close(nowhere)
 
 
 def number_of(connection: Any) -> int | None:

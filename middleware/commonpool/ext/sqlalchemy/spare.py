@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of, number_of
+from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of, lay_nowhere_over, number_of
 from commonpool.watcher import Watch
 
 if TYPE_CHECKING:
@@ -144,11 +143,7 @@ class Spare:
         if self._number is None:
             return
         # what the driver says when the object goes must not reach the other process's server
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        try:
-            os.dup2(nowhere, self._number, inheritable=False)
-        finally:
-            os.close(nowhere)
+        lay_nowhere_over(self._number)
 
 
 # MariaDB's and MySQL's ER_NO_SUCH_THREAD: what was to be stopped is not there any more.
