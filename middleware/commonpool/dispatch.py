@@ -492,11 +492,20 @@ class Dispatch:
         """Whether tasks wait for a share of a budget."""
         return budget in self._without_share
 
-    def readmit(self, budget: Budget) -> Worker | None:
-        """There is a share of a budget again: which worker to rouse."""
-        with self._guard:
+    def readmit(self, budget: Budget, *, wait: bool) -> Worker | None:
+        """There is a share of a budget again: which worker to rouse.
+
+        Args:
+            budget: whose.
+            wait: for the lock; else nothing is done while it is held.
+        """
+        if not self._guard.acquire(blocking=wait):
+            return None
+        try:
             self._readmit(budget)
             return self._summon()
+        finally:
+            self._guard.release()
 
     def _readmit(self, budget: Budget) -> None:
         """Put one of the tasks that wait for a share back into the queue; fan-outs take turns."""

@@ -182,10 +182,15 @@ class CommonPool(ThreadPoolExecutor):
         self._dispatch.claim_new(task)
         return task
 
-    def freed(self, budget: Budget) -> None:
-        """A share of a budget may be free again: have a worker start what waits for one."""
+    def freed(self, budget: Budget, *, wait: bool = True) -> None:
+        """A share of a budget may be free again: have a worker start what waits for one.
+
+        Args:
+            budget: whose.
+            wait: for the pool's lock; else the news is dropped while that is held.
+        """
         if self._dispatch.has_put_off(budget):
-            worker = self._dispatch.readmit(budget)
+            worker = self._dispatch.readmit(budget, wait=wait)
             if worker is not None:
                 self._rouse(worker)
 

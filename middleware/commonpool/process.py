@@ -121,11 +121,16 @@ def _make(pid: int) -> CommonPool:
         return pool
 
 
-def freed(budget: Budget) -> None:
-    """A share of a budget may be free again: tell this process's pool, if it has one."""
+def freed(budget: Budget, *, wait: bool = True) -> None:
+    """A share of a budget may be free again: tell this process's pool, if it has one.
+
+    Args:
+        budget: whose.
+        wait: for the pool's lock; else the news is dropped while that is held.
+    """
     pool = _process.pools.get(os.getpid())
     if pool is not None:
-        pool.freed(budget)
+        pool.freed(budget, wait=wait)
 
 
 def close() -> None:

@@ -171,6 +171,11 @@ class StagedFuture(TaskFuture):
         self._let_go()
         super().give_up(error)
 
+    def cancel_unsubmitted(self) -> None:
+        """Tell whoever listens that the call, which never was in a queue, will not be made."""
+        if not self.done():
+            self.set_cancelled("It was not submitted.")
+
     def _let_go(self) -> None:
         if self._task is not None:
             self._task.future = None
@@ -208,7 +213,12 @@ def submit_staged(pool: CommonPool, fan_out: FanOut, task: StagedTask) -> TaskFu
     future = StagedFuture(task, progress)
     progress.future = future
     if progress.reserve():
-        return pool.submit_to(fan_out, progress)
+        try:
+            return pool.submit_to(fan_out, progress)
+        except BaseException:  # refused, or too late: nobody will have the future
+            future.cancel_unsubmitted()
+            task.close()
+            raise
     pool.claim_new(fan_out, progress)
     progress.run()
     pool.settle(progress)

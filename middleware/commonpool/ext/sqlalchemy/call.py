@@ -11,7 +11,7 @@ from commonpool.budget import Share
 from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
 from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered
-from commonpool.ext.sqlalchemy.sessions import prepare_for
+from commonpool.ext.sqlalchemy.sessions import has_changes, prepare_for
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
@@ -50,6 +50,7 @@ class StatementCall(Call):
         self._options = options
         self._snapshot = snapshot
         self._thread = threading.get_ident()
+        self._transaction = stand.session.get_transaction()
         self._own_options = dict(connection_options)
         if snapshot is not None:
             self._own_options["isolation_level"] = "REPEATABLE READ"
@@ -96,6 +97,7 @@ class StatementCall(Call):
         try:
             share.connection = context.copy().run(self._connect)
         except Exception:  # its caller will meet the same, and be told
+            share.budget.pause()
             share.give_back()
             count("put_off")
             return None
@@ -143,6 +145,14 @@ class StatementCall(Call):
         except StaysAtHomeError as error:
             count(error.reason)
             return None
+
+    def is_stale(self) -> bool:
+        """Whether its session has changed something since, or ended its transaction.
+
+        Rows from before must not be laid over the objects that a commit has left to be refreshed.
+        """
+        session = self._stand.session
+        return session.get_transaction() is not self._transaction or has_changes(session)
 
     def make_at_home(self) -> CursorResult[Any]:
         """Make it on the session's own connection; on its thread."""

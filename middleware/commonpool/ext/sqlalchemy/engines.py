@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import (
     AssertionPool,
     Connection,
+    Dialect,
     Engine,
     Pool,
     SingletonThreadPool,
@@ -24,6 +29,12 @@ from commonpool.task import Task, explainers, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Seconds for which workers ask a database for no connection after it has refused one.
+PAUSE = 1.0
+
+log = logging.getLogger("commonpool")
 
 
 class ConnectionShare(Share):
@@ -44,8 +55,15 @@ class ConnectionShare(Share):
         """Let others have it; the connection goes back to its pool."""
         self.connected()
         connection, self.connection = self.connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
             connection.close()
+        except Exception as error:  # its ROLLBACK failed, say: the rows are there all the same
+            log.warning("a worker's connection could not be given back: %s", error)
+            with suppress(Exception):
+                connection.invalidate()
+                connection.close()
 
 
 class ConnectionBudget(Budget):
@@ -64,6 +82,7 @@ class ConnectionBudget(Budget):
         self._pool = ref(pool)  # which knows this budget as a listener
         self.limit = limit
         self._lock = threading.Lock()
+        self._pause_ends = -math.inf
         self._not_yet = 0  # shares whose connection is not checked out yet
         event.listen(pool, "checkin", self._checked_in)
 
@@ -77,7 +96,13 @@ class ConnectionBudget(Budget):
 
     def has_room(self) -> bool:
         """Whether `take` would give a share now."""
+        if time.monotonic() < self._pause_ends:
+            return False
         return not self.limit or self._checked_out() + self._not_yet < self.limit
+
+    def pause(self) -> None:
+        """The database has refused a connection: leave it in peace for a moment."""
+        self._pause_ends = time.monotonic() + PAUSE
 
     def uncount(self) -> None:
         """A share became a connection, or nothing."""
@@ -91,8 +116,9 @@ class ConnectionBudget(Budget):
         return 0 if checkedout is None else checkedout()
 
     def _checked_in(self, *_: object) -> None:
-        # The connection is not back yet, but will be when a worker has come for it.
-        process.freed(self)
+        # The connection is not back yet, but will be when a worker has come for it. This may run in
+        # a garbage collection, anywhere: it must not wait for a lock.
+        process.freed(self, wait=False)
 
     def __str__(self) -> str:
         """The arithmetic, for errors."""
@@ -103,7 +129,8 @@ class ConnectionBudget(Budget):
 
 
 _budgets: WeakKeyDictionary[Pool, ConnectionBudget] = WeakKeyDictionary()
-_limits: WeakKeyDictionary[Pool, int] = WeakKeyDictionary()
+# By what an engine keeps when its pool is replaced, and shares with those made from it by options.
+_limits: WeakKeyDictionary[Dialect, int] = WeakKeyDictionary()
 _budgets_lock = threading.Lock()
 
 
@@ -115,7 +142,8 @@ def budget_of(engine: Engine) -> ConnectionBudget:
         with _budgets_lock:
             budget = _budgets.get(pool)
             if budget is None:
-                budget = _budgets[pool] = ConnectionBudget(pool, _limits.get(pool, size_of(pool)))
+                limit = _limits.get(engine.dialect, size_of(pool))
+                budget = _budgets[pool] = ConnectionBudget(pool, limit)
     return budget
 
 
@@ -132,7 +160,7 @@ def limit_connections(engine: Engine, connections: int) -> None:
     """
     if isinstance(connections, bool) or not isinstance(connections, int) or connections < 0:
         raise ValueError(f"connections must be a whole number, 0 or more, got {connections!r:.40}")
-    _limits[engine.pool] = connections
+    _limits[engine.dialect] = connections
     budget_of(engine).limit = connections
 
 

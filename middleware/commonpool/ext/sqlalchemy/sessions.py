@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -26,9 +28,13 @@ Prepare = Callable[[dict[Any, Any], Connection], object]
 # (MariaDB's SET STATEMENT is how a statement carries its time limit.)
 READS = re.compile(
     r"(?:SET\s+STATEMENT\s.+?\sFOR\s)?"
-    r"[\s(]*(?:(WITH)|SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
+    r"[\s(]*(?P<what>WITH|SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
     re.IGNORECASE,
 )
+
+
+# Where there is `prepare_connection`, workers' connections have the same settings.
+SETS = re.compile(r"\s*SET\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def reason_of_session(session: Session, bind: Engine | Connection) -> Reason | N
     """Why the statements of a session have to run on its own connection; `None` if any will do."""
     if isinstance(bind, Connection):
         return Reason.BOUND
-    if session.new or session.dirty or session.deleted or has_written(session):
+    if has_changes(session):
         return Reason.CHANGES
     if not _prepare and others_listen(session):
         return Reason.AFTER_BEGIN
@@ -87,6 +93,11 @@ def reason_of_session(session: Session, bind: Engine | Connection) -> Reason | N
 def others_listen(session: Session) -> bool:
     """Whether a session has `after_begin` listeners beside the one of this module."""
     return any(listener is not on_begin for listener in session.dispatch.after_begin)
+
+
+def has_changes(session: Session) -> bool:
+    """Whether a session has changes, flushed or not, that are not committed."""
+    return bool(session.new or session.dirty or session.deleted) or has_written(session)
 
 
 def has_written(session: Session) -> bool:
@@ -199,13 +210,34 @@ def how_to_write_it() -> str:
 def after_cursor_execute(
     connection: Connection, _cursor: object, statement: str, *_: object
 ) -> None:
-    """A statement was executed: note whether it was a write."""
-    reads = READS.match(statement)
-    if reads is not None and reads[1] is not None:  # a WITH may write, too
-        with_what = statement[reads.start(1) :]
-        reads = None if reason_in_sql(with_what) is Reason.NOT_A_SELECT else reads
-    if reads is None:
+    """A statement was executed: note whether it changed what another connection does not see."""
+    if connection not in _homes or connection in _written:
+        return
+    leaves = left_by(statement)
+    if leaves is Leaves.A_WRITE or (leaves is Leaves.A_SETTING and not _prepare):
         _written.add(connection)
+
+
+class Leaves(Enum):
+    """What a statement leaves behind that only its own connection sees."""
+
+    NOTHING = "nothing"
+    A_SETTING = "something that decides what is seen: a variable, a tenant"
+    A_WRITE = "rows that are not committed"
+
+
+@lru_cache(maxsize=1024)
+def left_by(statement: str) -> Leaves:
+    """What a statement leaves behind for its connection."""
+    reads = READS.match(statement)
+    if reads is None:
+        return Leaves.A_SETTING if SETS.match(statement) else Leaves.A_WRITE
+    reason = reason_in_sql(statement[reads.start("what") :])
+    if reason is Reason.ABOUT_THE_CONNECTION:
+        return Leaves.A_SETTING
+    # a SELECT with oddities is still one; a WITH may write
+    writes = reason is Reason.NOT_A_SELECT and reads["what"].upper() == "WITH"
+    return Leaves.A_WRITE if writes else Leaves.NOTHING
 
 
 def forget_writes(connection: Connection, *_: object) -> None:

@@ -26,17 +26,24 @@ class SharedSnapshot:
         session: whose statements they are.
         engine: where they are executed.
         options: the execution options that they need of a connection.
+        same_as: the snapshot that another session of the fan-out has exported.
 
     Raises:
         ValueError: the database cannot share snapshots between connections.
         sqlalchemy.exc.TimeoutError: there was no connection for it.
     """
 
-    def __init__(self, session: Session, engine: Engine, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        engine: Engine,
+        options: dict[str, Any],
+        same_as: SharedSnapshot | None = None,
+    ) -> None:
         check_can_share(engine)
         self._to_close: Connection | None = None
         own = own_connection(session, engine)
-        if own is not None and own.get_isolation_level() in ENOUGH:
+        if same_as is None and own is not None and own.get_isolation_level() in ENOUGH:
             self.connection = own
         else:
             try:
@@ -51,6 +58,8 @@ class SharedSnapshot:
                 **{**options, "isolation_level": "REPEATABLE READ"}
             )
         try:
+            if same_as is not None:
+                same_as.take_on(self.connection)
             self._name = self.connection.execute(
                 text("SELECT pg_export_snapshot()"), execution_options={"stream_results": False}
             ).scalar_one()
@@ -74,23 +83,27 @@ class SharedSnapshot:
             connection.close()
 
 
-_snapshots: WeakKeyDictionary[FanOut, dict[Engine, SharedSnapshot]] = WeakKeyDictionary()
+_snapshots: WeakKeyDictionary[FanOut, dict[Engine, dict[Session, SharedSnapshot]]] = (
+    WeakKeyDictionary()
+)
 
 
 def snapshot_of(
     fan_out: FanOut, session: Session, engine: Engine, options: dict[str, Any]
 ) -> SharedSnapshot:
     """The snapshot that a fan-out shares, exported now if it was not yet."""
-    by_engine = _snapshots.setdefault(fan_out, {})
-    if engine not in by_engine:
-        by_engine[engine] = SharedSnapshot(session, engine, options)
-    return by_engine[engine]
+    by_session = _snapshots.setdefault(fan_out, {}).setdefault(engine, {})
+    if session not in by_session:
+        first = next(iter(by_session.values()), None)
+        by_session[session] = SharedSnapshot(session, engine, options, first)
+    return by_session[session]
 
 
 def close_snapshots(fan_out: FanOut) -> None:
     """The fan-out is over."""
-    for snapshot in _snapshots.pop(fan_out, {}).values():
-        snapshot.close()
+    for by_session in _snapshots.pop(fan_out, {}).values():
+        for snapshot in by_session.values():
+            snapshot.close()
 
 
 def check_can_share(engine: Engine) -> None:

@@ -243,4 +243,6 @@ def execute(
     leave(call)
     if call.failure is not None:
         raise call.failure
-    return call.make_at_home() if call.value is None else call.value
+    if call.value is None or call.is_stale():
+        return call.make_at_home()
+    return call.value
