@@ -332,16 +332,12 @@ class Dispatch:
         if not fan_out.held:
             return None
         task = fan_out.held.popleft()
-        if not fan_out.held and task.budget is not None:
-            self._not_held(fan_out, task.budget)
+        if not fan_out.held:
+            for budget, line in list(self._without_share.items()):
+                line.pop(fan_out, None)
+                if not line:
+                    del self._without_share[budget]
         return task
-
-    def _not_held(self, fan_out: FanOut, budget: Budget) -> None:
-        line = self._without_share.get(budget)
-        if line is not None:
-            line.pop(fan_out, None)
-            if not line:
-                del self._without_share[budget]
 
     def _take_unclaimed(self, fan_out: FanOut) -> Task | None:
         """Take a task from a worker that still waits for the task's share of its budget."""
@@ -483,7 +479,9 @@ class Dispatch:
             held = [task]
             if fan_out.unstarted:
                 held += self._queue.take_out(fan_out, lambda other: other.budget is budget)
-            fan_out.held = deque(held) if fan_out.held is None else fan_out.held + deque(held)
+            if fan_out.held is None:
+                fan_out.held = deque()
+            fan_out.held.extend(held)
             self._without_share.setdefault(budget, OrderedDict())[fan_out] = None
             latches, fan_out.sleepers = fan_out.sleepers or [], None
             return latches
@@ -512,15 +510,17 @@ class Dispatch:
         line = self._without_share.get(budget)
         if line is None or self.closing:
             return
-        fan_out, _ = line.popitem(last=False)
-        held = fan_out.held
-        task = next((task for task in held or () if task.budget is budget), None)
-        if held is not None and task is not None:
-            held.remove(task)
-            if any(other.budget is budget for other in held):
-                line[fan_out] = None
-            fan_out.unstarted.appendleft(task)
-            self._queue.enter(fan_out)
+        while line:
+            fan_out, _ = line.popitem(last=False)
+            held = fan_out.held or deque()
+            task = next((task for task in held if task.budget is budget), None)
+            if task is not None:
+                held.remove(task)
+                if held:
+                    line[fan_out] = None
+                fan_out.unstarted.appendleft(task)
+                self._queue.enter(fan_out)
+                break
         if not line:
             self._without_share.pop(budget, None)
 

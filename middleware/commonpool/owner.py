@@ -275,6 +275,8 @@ class TaskGroup:
                 raise_failure(fan_out, self._tasks, "task group")
         finally:
             self._open = False
+            for task in unfinished(self._tasks):
+                task.close()
             del fan_out, self  # an error's traceback holds this frame
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from commonpool.pool import CommonPool
 
 
+# How many staged tasks of a fan-out are on their way at a time: each holds a stack of its own.
+MOST_BEGUN = 256
+
+
 class Progress(Enum):
     """How far a staged task has come, when it has not left a call to be made."""
 
@@ -264,6 +268,7 @@ class Stages:
         self._fan_out = fan_out
         self._pool = fan_out.owner.pool
         self._line = deque(line)
+        self._has_begun = False  # whether anything was done that would be lost
         self._mine: Call | None = None  # the newest call: this thread's own, if no other follows
 
     def begin(self, tasks: Iterable[StagedTask]) -> None:
@@ -271,13 +276,15 @@ class Stages:
         for task in tasks:
             if is_over(self._fan_out):
                 return
+            if len(self._line) >= MOST_BEGUN:
+                self._finish_next()
             call = self._go_on(task)
             if call is None:
                 continue
-            if self._mine is not None:
-                self._pool.add(self._fan_out, [self._mine])
-            self._mine = call
+            mine, self._mine = self._mine, call
             self._line.append(task)
+            if mine is not None:
+                self._make(mine, here=False)
 
     def finish(self) -> None:
         """Take all to their ends, helping.
@@ -285,22 +292,33 @@ class Stages:
         Returns early where the fan-out is over: one of its tasks has failed, or its time is up.
         """
         self._make_mine()
-        while self._line and not is_over(self._fan_out):
-            self._fan_out.hurry = False
-            task = next((task for task in self._line if has_failed(task)), self._line[0])
-            call = task.call
-            assert call is not None  # noqa: S101 - else it would not stand in line
-            if not has_failed(task):
-                self._pool.help(self._fan_out, until=call)
-                if self._fan_out.hurry:
-                    continue
-                if call.state is not SETTLED:
-                    return
-            self._line.remove(task)
-            call = self._go_on(task)
-            if call is not None:
-                self._line.append(task)
-                self._make(call, here=len(self._line) == 1)
+        while self._line and self._finish_next():
+            pass
+
+    def _finish_next(self) -> bool:
+        """Have the first in line go on, when its call was made; before it, one that has failed.
+
+        Returns:
+            Whether there is any sense in going on.
+        """
+        fan_out, line = self._fan_out, self._line
+        task = line[0]
+        if not has_failed(task):
+            assert task.call is not None  # noqa: S101 - else it would not stand in line
+            self._pool.help(fan_out, until=task.call)
+            if fan_out.hurry:
+                fan_out.hurry = False
+                task = next((task for task in line if has_failed(task)), task)
+        if is_over(fan_out):
+            return False
+        if task.call is None or (task.call.state is not SETTLED and not has_failed(task)):
+            return True  # another has failed meanwhile, and was dealt with before
+        line.remove(task)
+        call = self._go_on(task)
+        if call is not None:
+            line.append(task)
+            self._make(call, here=len(line) == 1)
+        return True
 
     def _go_on(self, task: StagedTask) -> Call | None:
         """Have a task go on; the call that it needs next, or `None`."""
@@ -313,6 +331,7 @@ class Stages:
         if isinstance(progress, Call):
             progress.context = self._fan_out.context
             return progress
+        self._has_begun = True
         self._pool.settle(task)
         return None
 
@@ -331,8 +350,11 @@ class Stages:
             self._pool.add(self._fan_out, [call])
         except DeadlineExceeded:
             self._pool.expire(self._fan_out)
-        except PoolSaturated:  # too late to turn the caller away: this was begun
-            self._help_with(call)
+        except PoolSaturated:
+            if not self._has_begun:
+                raise
+            self._help_with(call)  # it is too late to turn the caller away
+        self._has_begun = True
 
     def _help_with(self, call: Call) -> None:
         """Make a call on this thread, and help until the next task in line can go on."""
@@ -352,5 +374,4 @@ def is_over(fan_out: FanOut) -> bool:
 
 def has_failed(task: StagedTask) -> bool:
     """Whether what a staged task has had called is done, and has failed."""
-    call = task.call
-    return call is not None and call.state is SETTLED and call.failure is not None
+    return task.call is not None and task.call.failure is not None

@@ -89,6 +89,7 @@ class StatementCall(Call):
         share, self._reserved = self._reserved, None
         if share is None:
             assert self.budget is not None  # noqa: S101 - made with it
+            self.budget.make_way()
             share = self.budget.take()
         if not isinstance(share, ConnectionShare):
             count("put_off")
@@ -96,9 +97,11 @@ class StatementCall(Call):
         context = self.context if self.context is not None else self.fan_out.context
         try:
             share.connection = context.copy().run(self._connect)
-        except Exception:  # its caller will meet the same, and be told
+        except BaseException as error:  # its caller will meet the same, and be told
             share.budget.pause()
             share.give_back()
+            if not isinstance(error, Exception):
+                raise
             count("put_off")
             return None
         share.connected()

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Seconds for which workers leave a connection alone that came back when there was none to be had:
+# a request that waits for one needs a moment to wake up.
+WAKE_UP = 0.002
+
 # Seconds for which workers ask a database for no connection after it has refused one.
 PAUSE = 1.0
 
@@ -57,6 +61,7 @@ class ConnectionShare(Share):
         connection, self.connection = self.connection, None
         if connection is None:
             return
+        self.budget.giving_back()
         try:
             connection.close()
         except Exception as error:  # its ROLLBACK failed, say: the rows are there all the same
@@ -83,6 +88,7 @@ class ConnectionBudget(Budget):
         self.limit = limit
         self._lock = threading.Lock()
         self._pause_ends = -math.inf
+        self._way_until = -math.inf
         self._not_yet = 0  # shares whose connection is not checked out yet
         event.listen(pool, "checkin", self._checked_in)
 
@@ -99,6 +105,17 @@ class ConnectionBudget(Budget):
         if time.monotonic() < self._pause_ends:
             return False
         return not self.limit or self._checked_out() + self._not_yet < self.limit
+
+    def make_way(self) -> None:
+        """Let a request have the connection that it has been waiting for; see `WAKE_UP`."""
+        left = self._way_until - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+
+    def giving_back(self) -> None:
+        """A worker is about to give a connection back."""
+        if self.limit and self._checked_out() >= self.limit:
+            self._way_until = time.monotonic() + WAKE_UP
 
     def pause(self) -> None:
         """The database has refused a connection: leave it in peace for a moment."""

@@ -28,7 +28,7 @@ Prepare = Callable[[dict[Any, Any], Connection], object]
 # (MariaDB's SET STATEMENT is how a statement carries its time limit.)
 READS = re.compile(
     r"(?:SET\s+STATEMENT\s.+?\sFOR\s)?"
-    r"[\s(]*(?P<what>WITH|SELECT|SHOW|EXPLAIN|DESCRIBE|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
+    r"[\s(]*(?P<what>WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
     re.IGNORECASE,
 )
 

@@ -37,7 +37,6 @@ class Stand:
         self._session = ref(session)
         self._execute = execute
         self.real = real
-        self.engine = self  # not the real one: the session registers its own connection for that
         self.options: dict[str, Any] = {}
         # the session's own connection, while the session begins with the stand
         self.begins_as: Connection | None = None
@@ -49,6 +48,11 @@ class Stand:
         if session is None:
             raise ReferenceError("the session of this statement is gone")
         return session
+
+    @property
+    def engine(self) -> Stand:
+        """Not the real one: the session registers its own connection for that."""
+        return self
 
     @property
     def dialect(self) -> Dialect:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from greenlet import GreenletExit, getcurrent, greenlet
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, event
@@ -116,14 +117,19 @@ class StatementTask(StagedTask):
             return Progress.DONE
         return cast("Call | Progress", progress)
 
-    def run_in_greenlet(self) -> Any:
-        """Ask the session; it comes back to `route` for every statement."""
-        return self._ask(self.session)
+    def function(self) -> Callable[[], Any]:
+        """What the greenlet runs: it asks the session, which comes back to `route`."""
+        return partial(self._ask, self.session)
 
-    def keeps(self, state: ORMExecuteState) -> bool:
-        """Whether a statement has to stay on the session's own connection; when its turn came."""
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it stays on the session's own connection already."""
+        return self._at_home is not None
+
+    def reason_to_stay(self, state: ORMExecuteState) -> Reason | None:
+        """Why a statement has to stay on the session's own connection; then all that follow do."""
         if self._at_home is not None:
-            return True
+            return self._at_home
         bind = state.session.get_bind(**state.bind_arguments)
         check_engine(bind)
         reason = reason_of_session(state.session, bind) or examine(
@@ -131,10 +137,10 @@ class StatementTask(StagedTask):
         )
         if self._shares_snapshot:
             self._check_snapshot(state.session, bind, reason)
-        if reason is None:
-            return False
-        self._go_home(reason)
-        return True
+        if reason is not None:
+            self._at_home = reason
+            count(reason)
+        return reason
 
     def _check_snapshot(
         self, session: Session, bind: Engine | Connection, reason: Reason | None
@@ -157,11 +163,6 @@ class StatementTask(StagedTask):
             return None
         return snapshot_of(self.fan_out, self.session, engine, options)
 
-    def _go_home(self, reason: Reason) -> None:
-        self._at_home = reason  # and so is all that follows in this task
-        count(reason)
-        leave(Progress.IN_TURN)
-
     def close(self) -> None:
         """Let go of the greenlet: what it was about to do is not done."""
         if self._shares_snapshot:
@@ -174,11 +175,15 @@ class StatementTask(StagedTask):
 
 
 class StatementGreenlet(greenlet):
-    """Where the session works on a statement, in a copy of the caller's context."""
+    """Where the session works on a statement, in a copy of the caller's context.
+
+    Nothing in the frames of a greenlet that was left refers to it or to its task, over a call that
+    leaves it: garbage collection does not look into them, and who drops a future gets rid of all.
+    """
 
     def __init__(self, task: StatementTask) -> None:
-        super().__init__(task.run_in_greenlet)
-        self.task = task
+        super().__init__(task.function())
+        self.task = ref(task)
         self.gr_context = copy_context()
 
 
@@ -201,16 +206,52 @@ def listen_to(session: Session) -> None:
 
 def route(state: ORMExecuteState) -> Result[Any] | None:
     """A session is to execute a statement: have it do so through its stand, if it may leave."""
-    here = getcurrent()
-    if not isinstance(here, StatementGreenlet) or here.task.session is not state.session:
+    if not is_asking(state.session):
         check_belongs_here(state.session)  # before it meddles with what its caller is about
         return None
-    if isinstance(state.bind_arguments.get("bind"), Stand) or here.task.keeps(state):
+    if isinstance(state.bind_arguments.get("bind"), Stand) or stays(state):
         return None
     engine = state.session.get_bind(**state.bind_arguments)
     stand = stand_for(state.session, cast("Engine", engine), execute)
     begin(stand)
     return state.invoke_statement(bind_arguments={"bind": stand})
+
+
+def asking() -> StatementTask | None:
+    """The task in whose greenlet this runs, if it is one."""
+    here = getcurrent()
+    return here.task() if isinstance(here, StatementGreenlet) else None
+
+
+def is_asking(session: Session) -> bool:
+    """Whether this runs in the greenlet of a task that asks this session."""
+    task = asking()
+    return task is not None and task.session is session
+
+
+def stays(state: ORMExecuteState) -> bool:
+    """Whether a statement has to stay on its session's own connection; when its turn came."""
+    task = asking()
+    if task is None:
+        return True
+    was_at_home = task.is_at_home
+    reason = task.reason_to_stay(state)
+    del task
+    if reason is not None and not was_at_home:
+        leave(Progress.IN_TURN)
+    return reason is not None
+
+
+def new_call(
+    stand: Stand, statement: Executable, parameters: Any, options: dict[str, Any]
+) -> StatementCall:
+    """The call of the task in whose greenlet this runs."""
+    task = asking()
+    own = {**stand.options, **own_options(stand.session, stand.real)}
+    snapshot = None if task is None else task.snapshot(stand.real, own)
+    return StatementCall(
+        stand, statement, parameters, options, connection_options=own, snapshot=snapshot
+    )
 
 
 def begin(stand: Stand) -> None:
@@ -232,14 +273,9 @@ def execute(
     stand: Stand, statement: Executable, parameters: Any, options: dict[str, Any]
 ) -> CursorResult[Any]:
     """Execute a statement for a stand: leave the greenlet until somebody has done it."""
-    here = getcurrent()
-    if not isinstance(here, StatementGreenlet) or here.task.session is not stand.session:
+    if not is_asking(stand.session):
         return stand.own_connection().execute(statement, parameters, execution_options=options)
-    own = {**stand.options, **own_options(stand.session, stand.real)}
-    snapshot = here.task.snapshot(stand.real, own)
-    call = StatementCall(
-        stand, statement, parameters, options, connection_options=own, snapshot=snapshot
-    )
+    call = new_call(stand, statement, parameters, options)
     leave(call)
     if call.failure is not None:
         raise call.failure

@@ -129,6 +129,10 @@ def _on_error(context: ExceptionContext) -> BaseException | None:
         return None
     statement = _running_on(connection, task)
     if statement is None:
+        if isinstance(context.original_exception, DeadlineExceeded):
+            # It was not sent. (As a TimeoutError it counts as one of asyncio's, after which
+            # nobody knows in what state a connection is.)
+            context.is_disconnect = False
         return None
     statement.end()
     _remove(statement, task)

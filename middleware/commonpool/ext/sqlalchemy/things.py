@@ -10,7 +10,7 @@ from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Query, Session, scoped_session
 
-from commonpool.adapters import as_method_task, as_task, innermost, of_function
+from commonpool.adapters import as_method_task, as_task, innermost
 from commonpool.ext.sqlalchemy.rows import make_objects
 from commonpool.ext.sqlalchemy.statement import StatementTask
 from commonpool.task import Task
@@ -46,7 +46,10 @@ def of_session(session: Session | scoped_session[Any], call: Callable[[], Any]) 
     """A bound method of a session that asks the database."""
     name = getattr(innermost(call), "__name__", "")
     if name not in ASKING:
-        return of_function(call)
+        raise TypeError(
+            f"{name}() of a session is not a question whose rows a worker could wait for. Call it "
+            f"where the session is; what may be a task: {', '.join(sorted(ASKING))}."
+        )
     if name == "scalars":  # its result hides the one that makes the objects
         ask = partial(execute_scalars, *arguments_of(call))
     else:
