@@ -81,10 +81,10 @@ def reason_of_session(session: Session, bind: Engine | Connection) -> Reason | N
     """Why the statements of a session have to run on its own connection; `None` if any will do."""
     if isinstance(bind, Connection):
         return Reason.BOUND
-    if has_changes(session):
-        return Reason.CHANGES
     if not _prepare and others_listen(session):
         return Reason.AFTER_BEGIN
+    if has_changes(session):
+        return Reason.CHANGES
     if has_one_connection(bind):
         return Reason.ONE_CONNECTION
     return None
