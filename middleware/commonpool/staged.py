@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from commonpool.errors import DeadlineExceeded, PoolSaturated, WrongThread
-from commonpool.task import SETTLED, FanOut, Task, TaskFuture, running
+from commonpool.task import RUNNING, SETTLED, UNSTARTED, FanOut, Task, TaskFuture, running
 
 if TYPE_CHECKING:
     from commonpool.pool import CommonPool
@@ -311,8 +311,10 @@ class Stages:
                 task = next((task for task in line if has_failed(task)), task)
         if is_over(fan_out):
             return False
-        if task.call is None or (task.call.state is not SETTLED and not has_failed(task)):
-            return True  # another has failed meanwhile, and was dealt with before
+        if not has_failed(task) and task.call is not None and task.call.state is not SETTLED:
+            if task.call.state is not UNSTARTED and task.call.state is not RUNNING:
+                line.remove(task)  # its call was taken back
+            return True  # or another has failed meanwhile, and was dealt with before
         line.remove(task)
         call = self._go_on(task)
         if call is not None:

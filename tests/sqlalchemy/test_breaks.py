@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 from functools import partial
 
 import pytest
-from sqlalchemy import column, event, func, select, table, text
+from sqlalchemy import column, event, func, literal, select, table, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -21,7 +22,9 @@ from commonpool import (
     run_in_parallel,
 )
 from commonpool.ext.sqlalchemy import limit_connections, prepare_connection, sessions, stats
+from commonpool.ext.sqlalchemy.call import StatementCall
 from commonpool.ext.sqlalchemy.engines import budget_of
+from commonpool.ext.sqlalchemy.statement import StatementTask
 from tests.helpers import wait_until
 from tests.sqlalchemy.models import USERS, User
 
@@ -184,3 +187,106 @@ def test_a_garbage_collection_anywhere_waits_for_no_lock(make_engine, monkeypatc
             run_in_parallel(asked, session=session)
     gc.collect()
     wait_until(lambda: process.current_pool().stats().busy == 0)
+
+
+def alive(*kinds):
+    gc.collect()
+    return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
+
+
+@pytest.mark.databases("sqlite", "mariadb-mysqlclient")
+@pytest.mark.parametrize("in_group", [False, True], ids=["submitted", "in a group that fails"])
+def test_a_future_whose_result_nobody_takes_leaves_nothing(engine, in_group):
+    def request():
+        with Session(engine) as session:
+            executor = current_executor()
+            if not in_group:
+                wait_until(executor.submit(session.execute, COUNT).done)
+                return
+            with pytest.raises(LookupError), executor.task_group() as group:  # noqa: PT012
+                group.submit(session.execute, COUNT)
+                raise LookupError
+
+    request()
+    before = len(alive(StatementTask, StatementCall, Session))
+    for _ in range(20):
+        request()
+    wait_until(lambda: len(alive(StatementTask, StatementCall, Session)) <= before)
+    assert engine.pool.checkedout() == 0
+
+
+def test_what_is_dropped_is_freed_without_garbage_collection(session):
+    class Marked(dict):
+        pass
+
+    gc.disable()
+    try:
+        session.info["mark"] = Marked()
+        kept = weakref.ref(session.info["mark"])
+        asked = [select(User), session.query(User).count]
+        run_in_parallel(asked, session=session)
+        current_executor().submit(session.execute, COUNT).result()
+        session.close()
+        del session.info["mark"], asked
+        assert kept() is None
+        results = run_in_parallel([select(User)], session=session)
+        users = [weakref.ref(user) for user in results.pop().scalars()]
+        session.close()
+        wait_until(lambda: not any(user() for user in users))
+    finally:
+        gc.enable()
+
+
+def test_a_statement_that_comes_too_late_spoils_no_transaction(session):
+    session.execute(text("UPDATE users SET name = 'kept' WHERE id = 2"))
+    late = threading.Event()
+
+    def dawdle(_state):
+        late.wait(0.2)
+
+    event.listen(session, "do_orm_execute", dawdle)
+    answers = run_in_parallel(
+        [COUNT, COUNT, COUNT], session=session, timeout=0.1, return_exceptions=True
+    )
+    assert any(isinstance(answer, DeadlineExceeded) for answer in answers)
+    event.remove(session, "do_orm_execute", dawdle)
+    session.commit()
+    assert session.scalar(select(User.name).where(User.id == 2)) == "kept"
+
+
+@pytest.mark.parametrize("name", ["commit", "rollback", "close", "flush", "expire_all"])
+def test_what_a_session_does_for_its_caller_is_no_task(session, name):
+    with pytest.raises(TypeError, match=rf"{name}\(\) of a session is not a question"):
+        run_in_parallel([getattr(session, name)])
+
+
+def test_an_interruption_of_a_worker_at_its_checkout_keeps_no_share(make_engine):
+    class QuitError(BaseException):
+        pass
+
+    engine = make_engine()
+    quits = []
+
+    def interrupt(*_):
+        if at_worker() and len(quits) < 3:
+            quits.append(1)
+            raise QuitError
+
+    event.listen(engine, "checkout", interrupt)
+    with Session(engine) as session:
+        for _ in range(3):
+            results = run_in_parallel([COUNT] * 6, session=session)
+            assert [result.scalar_one() for result in results] == [USERS] * 6
+    wait_until(lambda: engine.pool.checkedout() == 0)
+    budget = budget_of(engine)
+    wait_until(budget.has_room)
+    shares = [budget.take() for _ in range(engine.pool.size())]
+    assert None not in shares
+
+
+@pytest.mark.databases("sqlite")
+def test_a_thousand_statements_are_taken_some_hundred_at_a_time(session):
+    numbers = range(1000)
+    asked = [select(literal(number)) for number in numbers]
+    results = run_in_parallel(asked, session=session)
+    assert [result.scalar_one() for result in results] == list(numbers)

@@ -324,6 +324,20 @@ def test_a_group_raises_the_failure_of_a_staged_task(make_pool):
         group.submit(lambda: 1)
 
 
+def test_a_group_whose_block_fails_takes_its_calls_back(make_pool):
+    make_pool(max_workers=1)
+    ran = []
+    with Gate() as gate:
+        gated = current_executor().submit(gate)
+        wait_until(lambda: gate.inside == 1)
+        with pytest.raises(KeyError), current_executor().task_group() as group:  # noqa: PT012
+            group.submit(Recipe(lambda: ran.append(1)))
+            raise KeyError
+        gate.open()
+        gated.result()
+    assert ran == []
+
+
 def test_it_has_no_place_in_the_background():
     with pytest.raises(TypeError, match="cannot run in the background"):
         current_executor().background(Recipe())

@@ -277,8 +277,12 @@ def execute(
         return stand.own_connection().execute(statement, parameters, execution_options=options)
     call = new_call(stand, statement, parameters, options)
     leave(call)
-    if call.failure is not None:
-        raise call.failure
+    failure = call.failure
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure, call  # the error's traceback leads to this frame
     if call.value is None or call.is_stale():
         return call.make_at_home()
     return call.value
