@@ -33,6 +33,9 @@ READS = re.compile(
 )
 
 
+LEAVES_NOTHING = "commonpool_leaves_nothing"
+"""The execution option of what this adapter asks of a session's own connection for itself."""
+
 # Where there is `prepare_connection`, workers' connections have the same settings.
 SETS = re.compile(r"\s*SET\b", re.IGNORECASE)
 
@@ -207,14 +210,21 @@ def how_to_write_it() -> str:
     )
 
 
-def after_cursor_execute(
-    connection: Connection, _cursor: object, statement: str, *_: object
+def after_cursor_execute(  # noqa: PLR0917 - as SQLAlchemy calls it
+    connection: Connection,
+    _cursor: object,
+    statement: str,
+    _parameters: object,
+    context: Any,
+    _executemany: object,
 ) -> None:
     """A statement was executed: note whether it changed what another connection does not see."""
     if connection not in _homes or connection in _written:
         return
     leaves = left_by(statement)
-    if leaves is Leaves.A_WRITE or (leaves is Leaves.A_SETTING and not _prepare):
+    if leaves is Leaves.NOTHING or (leaves is Leaves.A_SETTING and _prepare):
+        return
+    if context is None or not context.execution_options.get(LEAVES_NOTHING):
         _written.add(connection)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from commonpool.ext.sqlalchemy.engines import arithmetic
-from commonpool.ext.sqlalchemy.sessions import own_connection, prepare_for
+from commonpool.ext.sqlalchemy.sessions import LEAVES_NOTHING, own_connection, prepare_for
 from commonpool.task import FanOut
 
 SHARED = "shared"
@@ -61,7 +61,8 @@ class SharedSnapshot:
             if same_as is not None:
                 same_as.take_on(self.connection)
             self._name = self.connection.execute(
-                text("SELECT pg_export_snapshot()"), execution_options={"stream_results": False}
+                text("SELECT pg_export_snapshot()"),
+                execution_options={"stream_results": False, LEAVES_NOTHING: True},
             ).scalar_one()
             if self._to_close is not None:
                 prepare_for(session.info, self._to_close)
