@@ -210,7 +210,7 @@ def how_to_write_it() -> str:
     )
 
 
-def after_cursor_execute(  # noqa: PLR0917 - as SQLAlchemy calls it
+def after_cursor_execute(
     connection: Connection,
     _cursor: object,
     statement: str,
