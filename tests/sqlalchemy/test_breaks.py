@@ -290,3 +290,28 @@ def test_a_thousand_statements_are_taken_some_hundred_at_a_time(session):
     asked = [select(literal(number)) for number in numbers]
     results = run_in_parallel(asked, session=session)
     assert [result.scalar_one() for result in results] == list(numbers)
+
+
+def test_a_share_that_two_threads_give_back_at_once_is_given_back_once(engine):
+    # else the pool would hand one connection to two
+    returned = []
+    event.listen(engine, "checkin", lambda *_: returned.append(1))
+    budget = budget_of(engine)
+    rounds = 50
+    for _ in range(rounds):
+        share = budget.take()
+        share.connection = engine.connect()
+        share.connected()
+        together = threading.Barrier(2)
+
+        def give_back(share=share, together=together):
+            together.wait(30)
+            share.give_back()
+
+        threads = [threading.Thread(target=give_back) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(returned) == rounds
+    assert budget.has_room()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable
@@ -55,7 +56,8 @@ class StatementCall(Call):
         if snapshot is not None:
             self._own_options["isolation_level"] = "REPEATABLE READ"
         self._session_info = stand.session.info
-        self._reserved: Share | None = None
+        # At most one; in a list, from which only one thread can take it.
+        self._reserved: list[Share] = []
         self._at_worker = False
         self.budget = budget_of(stand.real)
 
@@ -72,21 +74,23 @@ class StatementCall(Call):
     def reserve(self) -> bool:
         """Count a connection for it from now on, if there is one to be had."""
         assert self.budget is not None  # noqa: S101 - made with it
-        self._reserved = self.budget.take()
-        if self._reserved is None:
+        share = self.budget.take()
+        if share is None:
             return False
+        self._reserved.append(share)
         if self.future is not None:
             self.future.add_done_callback(self._release)
         return True
 
     def _release(self, _future: object) -> None:
-        reserved, self._reserved = self._reserved, None
-        if reserved is not None:
-            reserved.give_back()
+        with suppress(IndexError):  # a worker has it
+            self._reserved.pop().give_back()
 
     def secure(self) -> Share | None:
         """Check a connection out; `None` where the budget has none, or there is none to be had."""
-        share, self._reserved = self._reserved, None
+        share: Share | None = None
+        with suppress(IndexError):
+            share = self._reserved.pop()
         if share is None:
             assert self.budget is not None  # noqa: S101 - made with it
             self.budget.make_way()

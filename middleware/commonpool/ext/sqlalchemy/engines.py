@@ -46,19 +46,22 @@ class ConnectionShare(Share):
 
     def __init__(self, budget: ConnectionBudget) -> None:
         self.budget = budget
-        self._counted = True
         self.connection: Connection | None = None
+        self._counted = True
+        self._lock = threading.Lock()  # it may be given back by several at once
 
     def connected(self) -> None:
         """The connection is checked out: from now on the engine's pool counts it."""
-        if self._counted:
-            self._counted = False
+        with self._lock:
+            counted, self._counted = self._counted, False
+        if counted:
             self.budget.uncount()
 
     def give_back(self) -> None:
         """Let others have it; the connection goes back to its pool."""
         self.connected()
-        connection, self.connection = self.connection, None
+        with self._lock:
+            connection, self.connection = self.connection, None
         if connection is None:
             return
         self.budget.giving_back()
