@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.orm import Session
 
-import commonpool.ext.sqlalchemy  # noqa: F401 - statements are tasks in all of these tests
+from commonpool.ext.sqlalchemy import scoped, session_providers, sessions
+from commonpool.task import context_providers
 from stack.native.errors import NativeError
 from stack.native.mariadb import MariaDB, mariadb
 from stack.native.postgresql import PostgreSQL, postgresql
@@ -65,6 +66,15 @@ def _nothing_from_the_environment() -> Iterator[None]:
             if name.startswith(("PG", "COMMONPOOL_")):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_registered() -> Iterator[None]:
+    registries = (session_providers, context_providers, scoped._registered, sessions._prepare)  # noqa: SLF001 - applications never take anything back
+    before = [list(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry[:] = entries
 
 
 @pytest.fixture(scope="session")

@@ -33,5 +33,6 @@ def claim_current_session() -> ContextRunner | None:
     return None
 
 
-session_providers.append(current_session)
+# Before a registered `scoped_session`: in an application it is the more particular one.
+session_providers.insert(0, current_session)
 context_providers.append(claim_current_session)
