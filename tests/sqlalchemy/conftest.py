@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.orm import Session
 
+import commonpool.ext.sqlalchemy.flask_sqlalchemy  # noqa: F401 - registers once, when imported
 from commonpool.ext.sqlalchemy import scoped, session_providers, sessions
 from commonpool.task import context_providers
 from stack.native.errors import NativeError

@@ -37,17 +37,17 @@ db = SQLAlchemy()
 
 
 class User(db.Model):  # type: ignore[name-defined,misc]
-    __table__ = models.User.__table__
+    __table__ = models.User.__table__.to_metadata(db.metadata)
     orders: Mapped[list[Order]] = relationship(back_populates="user", order_by="Order.id")
 
 
 class Order(db.Model):  # type: ignore[name-defined,misc]
-    __table__ = models.Order.__table__
+    __table__ = models.Order.__table__.to_metadata(db.metadata)
     user: Mapped[User] = relationship(back_populates="orders")
 
 
 class Item(db.Model):  # type: ignore[name-defined,misc]
-    __table__ = models.Item.__table__
+    __table__ = models.Item.__table__.to_metadata(db.metadata)
 
 
 class Note(db.Model):  # type: ignore[name-defined,misc]
