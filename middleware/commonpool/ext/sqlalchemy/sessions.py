@@ -133,9 +133,13 @@ def claim(session: Session) -> None:
     """Note that a session belongs to what runs here, so that other tasks are kept from using it.
 
     Raises:
-        WrongThread: it belongs to the caller of the task that runs here.
+        WrongThread: it belongs to the caller of the task that runs here, or has a connection that
+            another process opened.
     """
     check_belongs_here(session)
+    for connection in _connections.get(session, ()):
+        if not connection.closed:
+            check_process(_homes[connection])
     home = _claims.get(session)
     if home is None or not home.is_here():
         _claims[session] = here()
@@ -188,14 +192,19 @@ def before_cursor_execute(connection: Connection, *_: object) -> None:
     home = _homes.get(connection)
     if home is None:
         return
+    check_process(home)
+    if running.task is not None and not home.is_here():
+        raise WrongThread(how_to_write_it())
+
+
+def check_process(home: Home) -> None:
+    """Raise `WrongThread` for a connection that was opened before a fork."""
     if home.process != os.getpid():
         raise WrongThread(
             f"This session has a connection that process {home.process} opened; this is process "
             f"{os.getpid()}, forked from it. Two processes on one connection mix their answers up: "
             "close the session before the fork, or open it after."
         )
-    if running.task is not None and not home.is_here():
-        raise WrongThread(how_to_write_it())
 
 
 def how_to_write_it() -> str:
