@@ -11,17 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import (
-    AssertionPool,
-    Connection,
-    Dialect,
-    Engine,
-    Pool,
-    SingletonThreadPool,
-    StaticPool,
-    event,
-)
+from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - in this file it is the pool's
+from sqlalchemy.pool import AssertionPool, Pool, SingletonThreadPool, StaticPool
 
 from commonpool import adapters, process
 from commonpool.budget import Budget, Share
