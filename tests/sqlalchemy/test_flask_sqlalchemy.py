@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask, g
+from flask import Flask, g, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, func, inspect, select, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload, with_loader_criteria
@@ -198,6 +199,7 @@ def test_what_is_not_found_is_answered_with_404(visit: Visit, timeout: float | N
 
 def test_statements_find_the_database_of_their_bind(visit: Visit) -> None:
     def view() -> None:
+        at_workers = stats().on_workers
         notes, users, count, all_notes, mine = run_in_parallel(
             [
                 select(Note).order_by(Note.id),
@@ -212,6 +214,7 @@ def test_statements_find_the_database_of_their_bind(visit: Visit) -> None:
         assert users.scalars().all() == NAMES
         assert (count, mine) == (3, 3)
         assert [note.text for note in all_notes] == ["a", "b", "c"]
+        assert stats().on_workers > at_workers
 
     for _ in range(3):
         visit(view)
@@ -376,6 +379,8 @@ def test_three_submitted_queries_of_100_requests_are_right_300_times_in_300(app:
         users = executor.submit(db.session.query(User).all)
         orders = executor.submit(db.session.query(Order).all)
         items = executor.submit(db.session.query(Item).all)
+        if "wait" in request.args:  # leaves them to workers; result() may be quicker than those
+            wait([users, orders, items], timeout=PATIENCE)
         return {
             "users": [user.name for user in users.result()],
             "orders": [[order.id, order.user_id] for order in orders.result()],
@@ -397,14 +402,16 @@ def test_three_submitted_queries_of_100_requests_are_right_300_times_in_300(app:
         try:
             while True:
                 with lock:
-                    if next(numbers, None) is None:
-                        return
-                answer = client.get("/dashboard").json
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                answer = client.get("/dashboard?wait" if number % 2 else "/dashboard").json
                 with lock:
                     answers.append(answer)
         except BaseException as error:
             errors.append(error)
 
+    at_workers = stats().on_workers
     threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
@@ -421,6 +428,7 @@ def test_three_submitted_queries_of_100_requests_are_right_300_times_in_300(app:
         )
         == 3 * REQUESTS
     )
+    assert stats().on_workers > at_workers
     nothing_is_checked_out(app)
 
 

@@ -12,13 +12,12 @@ from commonpool.budget import Share
 from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
 from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered
+from commonpool.ext.sqlalchemy.running_statement import first_line
 from commonpool.ext.sqlalchemy.sessions import has_changes, prepare_for
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
 from commonpool.staged import Call
-
-FIRST_LINE = 100  # characters of a statement that a name shows
 
 
 class StatementCall(Call):
@@ -64,7 +63,7 @@ class StatementCall(Call):
     @property
     def name(self) -> str:
         """The first line of the statement."""
-        return first_line(self._statement)
+        return name_of(self._statement)
 
     @property
     def engine(self) -> Engine:
@@ -169,11 +168,9 @@ class StatementCall(Call):
         return execute_buffered(connection, self._statement, self._parameters, self._options)
 
 
-def first_line(statement: Executable) -> str:
-    """The first line of a statement's text that is not empty, cut short."""
+def name_of(statement: Executable) -> str:
+    """The first line of a statement's text, cut short."""
     try:
-        text = str(statement)
+        return first_line(str(statement))
     except Exception:  # some can only be written for their own database
-        text = type(statement).__name__
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= FIRST_LINE else f"{line[: FIRST_LINE - 3]}..."
+        return type(statement).__name__

@@ -13,7 +13,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, event
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
-from commonpool.ext.sqlalchemy.call import StatementCall, first_line
+from commonpool.ext.sqlalchemy.call import StatementCall, name_of
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
 from commonpool.ext.sqlalchemy.sessions import (
     check_belongs_here,
@@ -68,7 +68,7 @@ class StatementTask(StagedTask):
     @property
     def name(self) -> str:
         """The first line of the statement, or the method."""
-        return first_line(self.fn) if isinstance(self.fn, Executable) else super().name
+        return name_of(self.fn) if isinstance(self.fn, Executable) else super().name
 
     @property
     def session(self) -> Session:
