@@ -70,7 +70,7 @@ SETUP = """
                 [
                     *(select(literal(n)) for n in numbers),
                     session.query(Item).count,
-                    session.query(Order),
+                    session.query(Order).order_by(Order.id),
                 ],
                 session=session,
             )
