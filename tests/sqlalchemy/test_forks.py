@@ -161,8 +161,10 @@ def passes(source: str, database: Database, **variables: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("how", ["_exit", "exit", "multiprocessing"])
-@pytest.mark.parametrize("first", ["plainly", "in_parallel"])
+@pytest.mark.parametrize(
+    ("how", "first"),
+    [("_exit", "plainly"), ("exit", "in_parallel"), ("multiprocessing", "in_parallel")],
+)
 def test_parent_and_child_work_at_once_each_on_connections_of_its_own(
     how: str, first: str, database: Database
 ) -> None:
@@ -195,8 +197,10 @@ def test_parent_and_child_work_at_once_each_on_connections_of_its_own(
     )
 
 
-@pytest.mark.parametrize("options", ['{"pool_pre_ping": true}', '{"pool_recycle": 0}'])
-@pytest.mark.parametrize("first", ["plainly", "in_parallel"])
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [('{"pool_pre_ping": true}', "in_parallel"), ('{"pool_recycle": 0}', "plainly")],
+)
 def test_connections_that_are_tried_or_replaced_before_use_are_left_to_the_parent(
     options: str, first: str, database: Database
 ) -> None:

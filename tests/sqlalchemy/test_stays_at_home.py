@@ -382,11 +382,11 @@ def test_what_is_attached_to_one_connection_is_not_in_another(
     session: Session, tmp_path: Any
 ) -> None:
     path = tmp_path / "other.db"
-    with create_engine(f"sqlite:///{path}").connect() as connection:
+    other = create_engine(f"sqlite:///{path}")
+    with other.begin() as connection:
         connection.execute(text("CREATE TABLE tags (id INTEGER, name TEXT)"))
         connection.execute(text("INSERT INTO tags VALUES (1, 'attached')"))
-        connection.commit()
-        connection.engine.dispose()
+    other.dispose()
     session.execute(text(f"ATTACH '{path}' AS other"))
     attached = select(Tag.name).execution_options(schema_translate_map={None: "other"})
     found = run_in_parallel([attached] * 3, session=session)
