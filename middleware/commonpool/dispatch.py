@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
 
@@ -13,6 +13,7 @@ from commonpool.config import PoolConfig
 from commonpool.crew import Crew, Worker
 from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
+from commonpool.put_off import PutOff
 from commonpool.stats import PoolStats
 from commonpool.task import (
     ABANDONED,
@@ -68,8 +69,7 @@ class Dispatch:
             share=config.max_workers_per_request or config.max_workers,
         )
         self._crew = Crew(config.max_workers, work, clock)
-        # The fan-outs with tasks that found no share of their budget, in turn.
-        self._without_share: dict[Budget, OrderedDict[FanOut, None]] = {}
+        self._put_off = PutOff()
         self._drained: Latch | None = None
         self._closer: threading.Thread | None = None
         self._abandoned = 0
@@ -307,7 +307,9 @@ class Dispatch:
                     worker = self._summon()
                     if worker is not None or self._crew.expecting:
                         return None, self._latch(fan_out), worker
-            task = self._take_held(fan_out) if fan_out.held else self._queue.claim_next(fan_out)
+            task = self._put_off.take(fan_out) if fan_out.held else None
+            if task is None:
+                task = self._queue.claim_next(fan_out)
             if task is None and fan_out.at_workers and not fan_out.patient:
                 task = self._take_unclaimed(fan_out)
             if task is not None:
@@ -326,18 +328,6 @@ class Dispatch:
         latch.acquire()
         fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
         return latch
-
-    def _take_held(self, fan_out: FanOut) -> Task | None:
-        """Take a task of those that found no share."""
-        if not fan_out.held:
-            return None
-        task = fan_out.held.popleft()
-        if not fan_out.held:
-            for budget, line in list(self._without_share.items()):
-                line.pop(fan_out, None)
-                if not line:
-                    del self._without_share[budget]
-        return task
 
     def _take_unclaimed(self, fan_out: FanOut) -> Task | None:
         """Take a task from a worker that still waits for the task's share of its budget."""
@@ -476,19 +466,16 @@ class Dispatch:
             self._unpromise(task, worker)
             fan_out, budget = task.fan_out, task.budget
             assert budget is not None  # noqa: S101 - that is what it found no share of
-            held = [task]
+            tasks = [task]
             if fan_out.unstarted:
-                held += self._queue.take_out(fan_out, lambda other: other.budget is budget)
-            if fan_out.held is None:
-                fan_out.held = deque()
-            fan_out.held.extend(held)
-            self._without_share.setdefault(budget, OrderedDict())[fan_out] = None
+                tasks += self._queue.take_out(fan_out, lambda other: other.budget is budget)
+            self._put_off.add(fan_out, budget, tasks)
             latches, fan_out.sleepers = fan_out.sleepers or [], None
             return latches
 
     def has_put_off(self, budget: Budget) -> bool:
         """Whether tasks wait for a share of a budget."""
-        return budget in self._without_share
+        return budget in self._put_off
 
     def readmit(self, budget: Budget, *, wait: bool) -> Worker | None:
         """There is a share of a budget again: which worker to rouse.
@@ -507,22 +494,10 @@ class Dispatch:
 
     def _readmit(self, budget: Budget) -> None:
         """Put one of the tasks that wait for a share back into the queue; fan-outs take turns."""
-        line = self._without_share.get(budget)
-        if line is None or self.closing:
-            return
-        while line:
-            fan_out, _ = line.popitem(last=False)
-            held = fan_out.held or deque()
-            task = next((task for task in held if task.budget is budget), None)
-            if task is not None:
-                held.remove(task)
-                if held:
-                    line[fan_out] = None
-                fan_out.unstarted.appendleft(task)
-                self._queue.enter(fan_out)
-                break
-        if not line:
-            self._without_share.pop(budget, None)
+        task = None if self.closing else self._put_off.next(budget)
+        if task is not None:
+            task.fan_out.unstarted.appendleft(task)
+            self._queue.enter(task.fan_out)
 
     def _leave(
         self, worker: Worker, task: Task, cancelled: list[Task], latches: list[Latch]
@@ -637,10 +612,7 @@ class Dispatch:
 
     def _cancel_unstarted(self, fan_out: FanOut) -> list[Task]:
         """Take back all that nobody has started, promised or not."""
-        tasks = self._queue.withdraw(fan_out)
-        while fan_out.held:
-            held = self._take_held(fan_out)
-            tasks += [] if held is None else [held]
+        tasks = self._queue.withdraw(fan_out) + self._put_off.take_all(fan_out)
         for task in list(fan_out.owner.at_workers) if fan_out.at_workers else ():
             if task.fan_out is fan_out and task.state is UNSTARTED and task.worker is not None:
                 self._unpromise(task, task.worker)

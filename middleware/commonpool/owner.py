@@ -20,6 +20,7 @@ from commonpool.pool import CommonPool
 from commonpool.process import current_pool
 from commonpool.staged import StagedTask, Stages, submit_staged, unfinished
 from commonpool.task import FanOut, Owner, Task, TaskFuture, check_callable
+from commonpool.unread import log_error
 
 current: ContextVar[OwnerExecutor | None] = ContextVar("commonpool_executor", default=None)
 """The executor of the request that this context belongs to."""
@@ -298,6 +299,9 @@ def raise_failure(
         return
     error = failure.error
     assert error is not None  # noqa: S101 - that is what made it a failure
+    log_others(tasks, failure)
+    if failure.future is not None:
+        failure.future.mark_read(error)
     index = tasks.index(failure) if failure in tasks else 0
     name = f"{index + 1} of {len(tasks)}" if keys is None else f"{keys[index]!r}"
     note = f"in task {name} of a {what}: {failure.name}"
@@ -310,6 +314,28 @@ def raise_failure(
         raise error
     finally:
         del error, failure, fan_out, tasks  # the error's traceback holds this frame
+
+
+def log_others(tasks: list[Task], failure: Task) -> None:
+    """Log what failed beside the task whose error is raised; nobody has the futures of those.
+
+    Args:
+        tasks: those of a fan-out that is over.
+        failure: the one of them.
+    """
+    others = [
+        (task, error)
+        for task in tasks
+        if task is not failure and task.future is None
+        if (error := task.own_failure) is not None
+    ]
+    if others:
+        (first, error), more = others[0], len(others) - 1
+        names = f"{first.name} and {more} more" if more else first.name
+        message = f"{names} failed, too, beside {failure.name}, whose error is raised"
+        log_error(message, error, first.its_context)
+        del error, first
+    del others, tasks, failure  # an error's traceback holds this frame
 
 
 def checked_timeout(timeout: float | None) -> float | None:

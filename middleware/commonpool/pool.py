@@ -27,6 +27,7 @@ from commonpool.errors import (
 from commonpool.reports import announce, announce_all, name_running, stack_of, told
 from commonpool.stats import PoolStats
 from commonpool.task import (
+    ABANDONED,
     SETTLED,
     FanOut,
     Owner,
@@ -34,6 +35,7 @@ from commonpool.task import (
     TaskFuture,
     running,
 )
+from commonpool.unread import log_error
 from commonpool.watcher import Watcher
 
 log = logging.getLogger("commonpool")
@@ -131,6 +133,7 @@ class CommonPool(ThreadPoolExecutor):
             task.run()
             self._settle_here(task)
             if task.error is not None and not isinstance(task.error, Exception):
+                future.mark_read(task.error)
                 raise task.error
         elif route is Route.REJECTED:
             raise self._saturated(1)
@@ -418,8 +421,12 @@ class CommonPool(ThreadPoolExecutor):
         fan_out = task.fan_out
         if fan_out.watch is not None and not fan_out.has_caller:
             self.forget_watch(fan_out)
-        if fan_out.owner is self.background_owner and task.error is not None:
-            log.error("background task %s failed", task.name, exc_info=task.error)
+        if task.error is not None and fan_out.owner is self.background_owner:
+            log_error(f"background task {task.name} failed", task.error, task.its_context)
+        elif task.state is ABANDONED:
+            error = task.own_failure
+            if error is not None:
+                log_error(f"abandoned task {task.name} failed", error, task.its_context)
 
     def _rouse(self, worker: Worker) -> bool:
         """Wake a worker or start it; where that fails and none is left, run what is queued here.
@@ -510,7 +517,13 @@ class CommonPool(ThreadPoolExecutor):
             stopper = task.stopper
             if stopper is not None:
                 stopper.abandon()
-            log.warning("%s Abandoned: %s\n%s", message, told(task, self.clock()), stack_of(task))
+            task.its_context.copy().run(
+                log.warning,
+                "%s Abandoned: %s\n%s",
+                message,
+                told(task, self.clock()),
+                stack_of(task),
+            )
 
     def _aside(self, fn: Callable[[], object]) -> None:
         """Call what may run done callbacks: not on the watcher's thread, if a worker is free.

@@ -45,6 +45,11 @@ class Call(Task):
         """What is called."""
         return self.make
 
+    @property
+    def raised(self) -> BaseException | None:
+        """Its failure."""
+        return self.failure
+
     def make(self) -> Any:
         """Make the call; its value. Keeps its failure."""
         raise NotImplementedError
@@ -66,6 +71,13 @@ class StagedTask(Task):
     def __init__(self, fn: Any) -> None:
         super().__init__(fn)
         self._thread = threading.get_ident()
+
+    @property
+    def raised(self) -> BaseException | None:
+        """What it has raised, or the call has that it needs to go on."""
+        if self.call is None or self.state is SETTLED:
+            return self.error
+        return self.call.failure
 
     def configure(self, settings: dict[str, Any]) -> None:
         """Take what `run_in_parallel` was given for tasks of this kind.
@@ -164,6 +176,8 @@ class StagedFuture(TaskFuture):
         """Hand what the call gave to everyone who waits (called once, by the pool)."""
         super().settle(task)
         task.future = None
+        if isinstance(task, Call) and task.failure is not None:
+            self.keep_unread(task, task.failure)
 
     def set_cancelled(self, why: str) -> None:
         """Tell everyone who waits that the call will not be made (called once, by the pool)."""
@@ -186,13 +200,16 @@ class StagedFuture(TaskFuture):
 
     def _finished(self) -> Any:
         staged = self._staged
+        call = staged.call
         try:
             staged.finish_here()
+            if call is not None:
+                self.mark_read(call.failure)
             if staged.error is not None:
                 raise staged.error
             return staged.value
         finally:
-            del self, staged  # the traceback of its error leads to this frame
+            del self, staged, call  # the traceback of its error leads to this frame
 
 
 def submit_staged(pool: CommonPool, fan_out: FanOut, task: StagedTask) -> TaskFuture:

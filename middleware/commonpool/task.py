@@ -16,7 +16,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from commonpool.budget import Budget, Share
-from commonpool.errors import TaskCancelled
+from commonpool.errors import CommonPoolError, TaskCancelled
+from commonpool.unread import UnreadError
 
 if TYPE_CHECKING:
     from commonpool.crew import Worker
@@ -223,6 +224,24 @@ class Task:
         self.share = share
         self.run()
 
+    @property
+    def raised(self) -> BaseException | None:
+        """What it has raised so far."""
+        return self.error
+
+    @property
+    def own_failure(self) -> Exception | None:
+        """What it has raised of itself: not that it was interrupted, or came too late."""
+        raised = self.raised
+        if isinstance(raised, Exception) and not isinstance(raised, CommonPoolError):
+            return raised
+        return None
+
+    @property
+    def its_context(self) -> contextvars.Context:
+        """What it runs in a copy of."""
+        return self.fan_out.context if self.context is None else self.context
+
     def capture_context(self) -> None:
         """Have it run in what is the context now, not in what was the fan-out's at its start."""
         self.context = contextvars.copy_context()
@@ -261,7 +280,10 @@ class TaskFuture(Future[Any]):
     """The Future of a task: whoever waits for a task that no worker has started runs it itself.
 
     It knows its task until it is settled, and then keeps neither it nor its arguments alive.
+    What the task raised is logged if nobody asks for it.
     """
+
+    _unread: UnreadError | None = None
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -284,10 +306,14 @@ class TaskFuture(Future[Any]):
         self._help(timeout)
         try:
             return super().result(timeout)
-        except CancelledError:
+        except CancelledError as error:
             if not self.cancelled():  # the task's own error
+                self.mark_read(error)
                 raise
             raise TaskCancelled(self._why_cancelled) from None
+        except BaseException as error:
+            self.mark_read(error)
+            raise
         finally:
             # as in the standard library: an error's traceback would keep this future alive
             self = None  # type: ignore[assignment]  # noqa: PLW0642
@@ -296,11 +322,26 @@ class TaskFuture(Future[Any]):
         """What the task raised, or `None`; otherwise as `result`."""
         self._help(timeout)
         try:
-            return super().exception(timeout)
+            error = super().exception(timeout)
+            self.mark_read(error)
+            return error
         except CancelledError:  # that this is cancelled: a task's own error is returned
             raise TaskCancelled(self._why_cancelled) from None
         finally:
-            self = None  # type: ignore[assignment]  # noqa: PLW0642 - as in `result`
+            self = error = None  # type: ignore[assignment]  # noqa: PLW0642 - as in `result`
+
+    def mark_read(self, error: BaseException | None) -> None:
+        """Somebody was told of an error: of the task's own, or that the time was up."""
+        unread = self._unread
+        if unread is not None and unread.error is error:
+            unread.read()
+            self._unread = None
+
+    def keep_unread(self, task: Task, error: BaseException) -> None:
+        """Have an error logged if nobody asks for it; what fails in the background is anyway."""
+        owner = task.fan_out.owner
+        if owner is not owner.pool.background_owner:
+            self._unread = UnreadError(task.name, error, task.its_context)
 
     def _help(self, timeout: float | None) -> None:
         task = self._task
@@ -324,6 +365,7 @@ class TaskFuture(Future[Any]):
         if task.error is None:
             self.set_result(task.value)
         else:
+            self.keep_unread(task, task.error)
             self.set_exception(task.error)
 
     def set_cancelled(self, why: str) -> None:

@@ -6,11 +6,12 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import wait
 from functools import partial
 
 import pytest
 from sqlalchemy import column, event, func, literal, select, table, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from commonpool import (
@@ -315,3 +316,17 @@ def test_a_share_that_two_threads_give_back_at_once_is_given_back_once(engine):
             thread.join()
     assert len(returned) == rounds
     assert budget.has_room()
+
+
+def test_a_failed_statement_that_nobody_asks_for_is_logged_once(session, caplog):
+    futures = [current_executor().submit(session.scalar, text("SELECT no_such")) for _ in range(2)]
+    with pytest.raises(DBAPIError):
+        futures[0].result()
+    wait([futures[1]])
+    futures.clear()
+    gc.collect()
+    (record,) = caplog.records
+    assert "nobody asked for its result" in record.getMessage()
+    assert issubclass(record.exc_info[0], DBAPIError)
+    session.rollback()
+    assert session.scalar(text("SELECT 1")) == 1
