@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "nginx"
 STATIC = ROOT / "stack" / "app" / "static"
 
+MOST_REQUESTS = 120
+"""Requests that uWSGI may have at a time: ``listen`` in uwsgi.ini, less room for /healthz."""
+
 _START_LIMIT = 10.0  # seconds; usually a tenth
 _STOP_GRACE = 45.0  # seconds for requests in progress: above uwsgi_read_timeout
 
@@ -65,6 +68,7 @@ def prepare(prefix: Path, *, port: int, uwsgi_socket: Path, static: Path = STATI
         "LISTEN": f"{HOST}:{port}",
         "UWSGI_SOCKET": str(uwsgi_socket),
         "STATIC_DIR": str(static),
+        "MOST_REQUESTS": str(MOST_REQUESTS),
     }
     (config / "conf.d").mkdir()
     (config / "conf.d" / "site.conf").write_text(_fill(template, values), encoding="utf-8")

@@ -171,7 +171,7 @@ def test_without_threads_the_start_fails_with_a_clear_error(
     probe: Callable[..., Probe], lazy: str
 ) -> None:
     with pytest.raises(NativeError, match="enable-threads = true"):
-        probe(PROBE_NO_THREADS="1", lazy_apps=lazy)
+        probe(PROBE_NO_THREADS="1", lazy_apps=lazy, processes="1")
 
 
 def test_a_wrong_setting_is_an_error_at_start(probe: Callable[..., Probe]) -> None:
