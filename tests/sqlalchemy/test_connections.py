@@ -18,6 +18,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    literal,
     select,
     text,
 )
@@ -177,16 +178,25 @@ def test_a_limit_is_a_whole_number(make_engine, wrong):
         limit_connections(make_engine(), wrong)
 
 
-def test_what_found_no_connection_goes_to_a_worker_when_one_is_free_again(database, make_engine):
+def test_what_found_no_connection_goes_to_a_worker_when_one_is_free_again(make_engine):
     engine = make_engine(pool_size=2, max_overflow=0, pool_timeout=LONG)
     before = stats()
+    caller = threading.get_ident()
     with Session(engine) as session:
         session.get(User, 1)
-        run_in_parallel([database.sleep(0.02) for _ in range(9)], session=session)
-    after = stats()
-    assert after.put_off > before.put_off
-    # one connection is the session's, and one is left to one worker after the other
-    assert after.on_workers - before.on_workers >= 2
+        other = engine.connect()
+
+        def hold_the_caller_up(*_):
+            if threading.get_ident() != caller or other.closed:
+                return
+            wait_until(lambda: stats().put_off > before.put_off)
+            assert stats().on_workers == before.on_workers
+            other.close()
+            wait_until(lambda: stats().on_workers - before.on_workers >= 2)
+
+        event.listen(engine, "before_cursor_execute", hold_the_caller_up)
+        found = run_in_parallel([select(literal(n)) for n in range(9)], session=session)
+    assert [result.scalar() for result in found] == list(range(9))
 
 
 def test_a_worker_that_waits_for_its_connection_does_not_hold_the_statement(make_engine):
