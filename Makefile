@@ -3,7 +3,7 @@
 # Settings, all optional:
 #   PORT=8080        where `make demo` and `make stack` answer, on 127.0.0.1
 #   PYTHON=python3   the Python for .venv; 3.11 or newer
-#   ARGS=            arguments for pytest (`make test ARGS="-k name"`) or for the benchmark
+#   ARGS=            arguments for pytest (`make test ARGS="-k name"`), the benchmark or the soak
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
@@ -53,6 +53,12 @@ bench: ## Measure against the peers, through nginx, uWSGI and MariaDB
 	@bin/system-packages servers
 	@$(VENV) stack "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb $(DATA)
 	@exec .venv/bin/python -m stack.bench $(ARGS)
+
+.PHONY: soak
+soak: ## Ten minutes of failures, timeouts and reloads: nothing may be left over
+	@bin/system-packages servers
+	@$(VENV) stack "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb $(DATA)
+	@exec .venv/bin/python -m stack.soak $(ARGS)
 
 .PHONY: build
 build: ## The wheel, in dist/

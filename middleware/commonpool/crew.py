@@ -115,6 +115,8 @@ class Crew:
         """A worker ends, or could not be started."""
         self.arrived(worker)
         del self.members[worker]
+        if worker in self.idle:  # its thread was ended between its turn and its sleep
+            self.idle.remove(worker)
 
     def rouse(self, worker: Worker) -> bool:
         """Wake a chosen worker, or start its thread; whether that was possible."""

@@ -48,7 +48,8 @@ class Dispatch:
 
     Guarantees:
         Every public method takes the lock once, decides, and returns what is to be done after.
-        While it is held, nothing blocks, no code of a user runs, and no thread is woken.
+        While it is held, nothing blocks, no code of a user runs, and no thread is woken but, once
+        in the pool's life, the one that closes it.
         A task is claimed once, and settled once.
 
     Args:
@@ -249,6 +250,7 @@ class Dispatch:
             if task is not None:
                 self._queue.finish(task)
                 self._to_caller(task)
+                self._note_drained()
                 self._forget_if_done(task.fan_out)
             return task
 
@@ -315,6 +317,7 @@ class Dispatch:
             if task is not None:
                 task.state = RUNNING
                 self._run_by_callers += 1
+                self._note_drained()
                 return task, None, self._summon() if self._queue.fed else None
             if fan_out.at_workers and fan_out.ending is None:
                 return None, self._latch(fan_out), None
@@ -390,6 +393,7 @@ class Dispatch:
             self._unpromise(task, task.worker)
         else:
             self._queue.claim(task)
+        self._note_drained()
 
     def _forget_if_done(self, fan_out: FanOut) -> None:
         if not (fan_out.at_workers or fan_out.unstarted or fan_out.held):
@@ -514,9 +518,7 @@ class Dispatch:
                 cancelled += self._count_failure(task)
             latches += self._sleepers(fan_out, at_once=task.awaited or fan_out.hurry)
             self._forget_if_done(fan_out)
-        if self._drained is not None and not self._unfinished():
-            latches.append(self._drained)
-            self._drained = None
+        self._note_drained()
 
     def settle(self, task: Task) -> bool:
         """Whether what a worker has brought is still wanted; from now on it is not abandoned."""
@@ -620,6 +622,7 @@ class Dispatch:
         for task in tasks:
             task.state = CANCELLED
         self._cancelled += len(tasks)
+        self._note_drained()
         return tasks
 
     def _abandon(self, fan_out: FanOut) -> list[Task]:
@@ -633,6 +636,7 @@ class Dispatch:
             task.state = ABANDONED
         fan_out.at_workers -= len(tasks)
         self._abandoned += len(tasks)
+        self._note_drained()
         return tasks
 
     def begin_closing(self, lasting: tuple[Owner, ...]) -> tuple[list[FanOut], list[Worker]] | None:
@@ -670,6 +674,12 @@ class Dispatch:
                 self._drained = Latch()
                 self._drained.acquire()
             return list(self._crew.members), self._drained
+
+    def _note_drained(self) -> None:
+        """Release the one who closes, if what it waits for is done: by a worker or by a caller."""
+        if self._drained is not None and not self._unfinished():
+            self._drained.release()
+            self._drained = None
 
     def _unfinished(self) -> bool:
         """Whether there is anything that closing waits for."""

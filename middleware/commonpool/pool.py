@@ -584,7 +584,8 @@ class CommonPool(ThreadPoolExecutor):
         if closing is None:
             return
         orphans, idle = closing
-        self.end(orphans, TaskCancelled, "The pool was closed.")
+        for fan_out in orphans:  # what a worker has started meanwhile goes on
+            self.withdraw(fan_out, "The pool was closed.")
         for worker in idle:
             self._rouse(worker)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -18,11 +19,17 @@ from commonpool import (
     DeadlineExceeded,
     OwnerExecutor,
     current_executor,
-    dispatch,
     process,
+    put_off,
     run_in_parallel,
 )
-from commonpool.ext.sqlalchemy import limit_connections, prepare_connection, sessions, stats
+from commonpool.ext.sqlalchemy import (
+    limit_connections,
+    prepare_connection,
+    sessions,
+    statements,
+    stats,
+)
 from commonpool.ext.sqlalchemy.call import StatementCall
 from commonpool.ext.sqlalchemy.engines import budget_of
 from commonpool.ext.sqlalchemy.statement import StatementTask
@@ -168,13 +175,13 @@ def test_a_garbage_collection_anywhere_waits_for_no_lock(make_engine, monkeypatc
     # A session in a cycle is collected at an allocation while the pool's lock is held: what its
     # connection's return tells the pool must not wait for that lock.
     engine = make_engine(pool_size=2, max_overflow=40)
-    lines = dispatch.OrderedDict
+    lines = put_off.OrderedDict
 
     def collecting(*args):
         gc.collect()
         return lines(*args)
 
-    monkeypatch.setattr(dispatch, "OrderedDict", collecting)
+    monkeypatch.setattr(put_off, "OrderedDict", collecting)
     table_of_one = table("users", column("id"))
     for number in range(20):
         with Session(engine) as session:
@@ -330,3 +337,26 @@ def test_a_failed_statement_that_nobody_asks_for_is_logged_once(session, caplog)
     assert issubclass(record.exc_info[0], DBAPIError)
     session.rollback()
     assert session.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.databases("sqlite")
+def test_a_statement_that_another_thread_compiles_meanwhile_can_be_examined(session):
+    """Compiling leaves attributes in a statement; here they come between any two steps."""
+    statement = select(literal(1)).with_hint(User, "hint", "sqlite")
+    number = iter(range(10**6))
+
+    def come_between(frame, *_):
+        if frame.f_code.co_filename != statements.__file__:
+            return None
+        element = frame.f_locals.get("element")
+        if hasattr(element, "__dict__"):
+            vars(element)[f"memoized_{next(number)}"] = ()
+        return come_between
+
+    sys.settrace(come_between)
+    try:
+        statements.examine(statement, {})
+    finally:
+        sys.settrace(None)
+    assert next(number) > 0, "nothing came between"
+    assert session.scalar(select(literal(1))) == 1

@@ -16,6 +16,7 @@ from commonpool import (
     run_in_parallel,
     testing,
 )
+from commonpool.dispatch import Dispatch
 from commonpool.owner import _outside
 from commonpool.task import FanOut, Owner, Task
 from tests.helpers import Gate, run_python, wait_until
@@ -226,3 +227,27 @@ def test_what_comes_to_the_lock_after_its_deadline_is_not_started():
         pool.submit_to(fan_out, Task(int))
     assert not fan_out.owner.fan_outs
     pool.close(0)
+
+
+def test_a_worker_whose_thread_ends_on_its_way_to_sleep_is_not_counted_on(
+    make_pool, caplog, monkeypatch
+):
+    pool = make_pool(max_workers=1)
+    turn = Dispatch.turn
+
+    class Thrown(BaseException):
+        """What a debugger or a server throws into a thread."""
+
+    def turn_then_error(self, worker, done):
+        decided = turn(self, worker, done)
+        if decided[0] is None:
+            raise Thrown
+        return decided
+
+    monkeypatch.setattr(Dispatch, "turn", turn_then_error)
+    current_executor().submit(int).result()
+    wait_until(lambda: pool.stats().workers == 0)
+    monkeypatch.undo()
+    assert (pool.stats().busy, pool.stats().idle) == (0, 0)
+    assert wait([current_executor().background(int)], timeout=10).done
+    assert "ends" in caplog.text

@@ -58,6 +58,7 @@ IN_ORDER_SQLALCHEMY = [
     "servers",
     "running_statement",
     "stopping",
+    "connecting",
     "engines",
     "forks",
     "stand",

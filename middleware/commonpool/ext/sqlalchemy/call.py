@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable
+from sqlalchemy.exc import DBAPIError
 
 from commonpool.budget import Share
+from commonpool.ext.sqlalchemy.connecting import connecting_until
 from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
 from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered
@@ -18,6 +21,9 @@ from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
 from commonpool.staged import Call
+
+# Seconds between tries for a connection that the database refuses, while workers have some.
+REFUSED_AGAIN = 0.02
 
 
 class StatementCall(Call):
@@ -111,7 +117,8 @@ class StatementCall(Call):
         return share
 
     def _connect(self) -> Connection:
-        connection = self.engine.connect()
+        with connecting_until(self.fan_out.deadline):
+            connection = self.engine.connect()
         return (
             connection.execution_options(**self._own_options) if self._own_options else connection
         )
@@ -164,8 +171,20 @@ class StatementCall(Call):
         """Make it on the session's own connection; on its thread."""
         count("by_callers")
         snapshot = self._snapshot
-        connection = self._stand.own_connection() if snapshot is None else snapshot.connection
+        connection = self._own_connection() if snapshot is None else snapshot.connection
         return execute_buffered(connection, self._statement, self._parameters, self._options)
+
+    def _own_connection(self) -> Connection:
+        """The session's own connection; where the database has no more, when workers let one go."""
+        while True:
+            nobody_has_one = not self.fan_out.at_workers
+            try:
+                return self._stand.own_connection()
+            except DBAPIError:
+                # one after the other would have worked with those that the pool has open
+                if nobody_has_one:
+                    raise
+                time.sleep(REFUSED_AGAIN)
 
 
 def name_of(statement: Executable) -> str:

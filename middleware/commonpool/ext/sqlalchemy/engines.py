@@ -17,6 +17,7 @@ from sqlalchemy.pool import AssertionPool, Pool, SingletonThreadPool, StaticPool
 
 from commonpool import adapters, process
 from commonpool.budget import Budget, Share
+from commonpool.ext.sqlalchemy.connecting import connecting_until, keep
 from commonpool.task import Task, explainers, running
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ WAKE_UP = 0.002
 
 # Seconds for which workers ask a database for no connection after it has refused one.
 PAUSE = 1.0
+
+# Seconds that the server has to end the transaction of a worker's connection, which has only read.
+ROLLBACK_WITHIN = 1.0
 
 log = logging.getLogger("commonpool")
 
@@ -58,7 +62,8 @@ class ConnectionShare(Share):
             return
         self.budget.giving_back()
         try:
-            connection.close()
+            with connecting_until(time.monotonic() + ROLLBACK_WITHIN):
+                connection.close()
         except Exception as error:  # its ROLLBACK failed, say: the rows are there all the same
             log.warning("a worker's connection could not be given back: %s", error)
             with suppress(Exception):
@@ -204,6 +209,7 @@ def on_connect(connection: Connection) -> None:
     engine = connection.engine
     if engine not in used:
         used[engine] = os.getpid()
+        keep(engine.dialect)  # where it has a creator of its own, there is no `do_connect`
     task = running.task
     if task is None or type(task) is not Task or has_one_connection(engine):
         return

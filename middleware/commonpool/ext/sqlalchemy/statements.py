@@ -310,7 +310,7 @@ def _look_at_select(element: Any, walk: _Walk) -> Reason | None:
     and a dialect's name, and mappings of (table, dialect's name) to a text.
     """
     texts: list[str] = []
-    for value in vars(element).values():
+    for value in list(vars(element).values()):
         if type(value) is tuple:
             for item in value:
                 if type(item) is tuple:
@@ -323,7 +323,9 @@ def _look_at_select(element: Any, walk: _Walk) -> Reason | None:
                     walk.todo.append(item.where_criteria)
         elif isinstance(value, dict) and value:
             texts.extend(
-                text for key, text in value.items() if type(key) is tuple and isinstance(text, str)
+                text
+                for key, text in list(value.items())
+                if type(key) is tuple and isinstance(text, str)
             )
     return next(filter(None, map(reason_in_fragment, texts)), None)
 

@@ -1,0 +1,190 @@
+"""What goes to the server beside statements ends by the deadline, too: connecting, and so on.
+
+A statement is kept to its deadline by `stopping`. Before there is one, a connection has to be
+opened, or is tried (``pool_pre_ping``), and afterwards its transaction is ended. A database that
+does not answer would hold all of that up for as long as the driver waits: by default, without end.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Dialect, Engine, Pool, event
+from sqlalchemy.engine import ExceptionContext
+
+from commonpool.errors import DeadlineExceeded
+from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of
+from commonpool.owner import current
+from commonpool.process import current_pool
+from commonpool.task import running
+
+# Seconds that a ping or a ROLLBACK has at least, and after the deadline at most: one that began
+# just before the deadline must not cost a connection that is well.
+GRACE = 0.25
+
+# And a COMMIT: nobody knows what became of one that is cut, so only a database that does not answer
+# at all is to meet that.
+COMMIT_GRACE = 2.0
+
+# Drivers take whole seconds, and libpq no fewer than two.
+_LEAST_SECONDS = {"mysqldb": 1, "pymysql": 1, "psycopg": 2, "psycopg2": 2}
+
+
+class _Here(threading.local):
+    """The deadline of what this thread connects for, where that is no task and no request."""
+
+    deadline = math.inf
+    is_limited = False  # the connection that is being made has a `read_timeout` of ours
+    read_timeout: Any = None  # the one that it is to have
+
+
+_here = _Here()
+
+
+@contextmanager
+def connecting_until(deadline: float) -> Iterator[None]:
+    """Have what this thread connects to in the block be there by a moment, or fail."""
+    outer, _here.deadline = _here.deadline, deadline
+    try:
+        yield
+    finally:
+        _here.deadline = outer
+
+
+def deadline_here() -> float:
+    """The deadline that connections are to keep on this thread; `math.inf` for none."""
+    task, executor = running.task, current.get()
+    return min(
+        _here.deadline,
+        math.inf if task is None else task.fan_out.deadline,
+        math.inf if executor is None else executor.deadline,
+    )
+
+
+def install() -> None:
+    """Keep the connecting of all engines to the deadlines of tasks and requests.
+
+    For the whole process; to call it again changes nothing. With a connect timeout of its own, an
+    engine has the shorter one.
+    """
+    if not event.contains(Engine, "do_connect", _limit):
+        event.listen(Engine, "do_connect", _limit)
+        event.listen(Pool, "connect", _take_limit_off)
+        event.listen(Engine, "handle_error", _on_error)
+
+
+def _limit(
+    dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
+) -> None:
+    """Limit the driver's waiting; others may have more to say of its parameters after this."""
+    keep(dialect)
+    _here.is_limited = False
+    deadline = deadline_here()
+    if deadline == math.inf or dialect.driver not in _LEAST_SECONDS:
+        return
+    left = deadline - current_pool().clock()
+    if left <= 0:
+        raise DeadlineExceeded(f"The deadline passed {-left:.1f} s ago; nothing was connected to.")
+    seconds = max(math.ceil(left), _LEAST_SECONDS[dialect.driver])
+    parameters["connect_timeout"] = _shorter(parameters.get("connect_timeout"), seconds)
+    if dialect.driver == "pymysql":  # where the server's greeting counts as any other read
+        _here.is_limited, _here.read_timeout = True, parameters.get("read_timeout")
+        parameters["read_timeout"] = _shorter(_here.read_timeout, seconds)
+
+
+def _shorter(given: Any, seconds: int) -> Any:
+    return given if given and 0 < float(given) < seconds else seconds
+
+
+def _take_limit_off(connection: Any, _record: object) -> None:
+    if _here.is_limited:
+        _here.is_limited = False
+        connection._read_timeout = _here.read_timeout  # noqa: SLF001 - it has no public name
+
+
+def _on_error(context: ExceptionContext) -> BaseException | None:
+    """Who could not connect by the deadline is told so."""
+    if context.connection is not None or context.is_pre_ping:
+        return None
+    deadline = deadline_here()
+    if deadline == math.inf or (late := current_pool().clock() - deadline) < 0:
+        return None
+    return DeadlineExceeded(
+        f"The deadline passed {late:.1f} s ago; the database did not answer who connects to it."
+    )
+
+
+def keep(dialect: Any) -> None:
+    """Have a dialect's own round trips end by the deadline, too: no event tells of their start."""
+    if not isinstance(dialect.do_rollback, _Kept):  # others may put theirs in its place, too
+        dialect.do_ping = _Kept(dialect.do_ping, GRACE, asks=True)
+        dialect.do_rollback = _Kept(dialect.do_rollback, GRACE)
+        dialect.do_commit = _Kept(dialect.do_commit, COMMIT_GRACE)
+
+
+class _Kept:
+    """A dialect's method that waits for the server, kept to the deadline.
+
+    Args:
+        method: takes a DBAPI connection.
+        grace: seconds that it has at least.
+        asks: whether its failing makes SQLAlchemy connect again, which is too late then. Otherwise
+            what it raises is the driver's error, by which the connection is known to be lost.
+    """
+
+    def __init__(self, method: Callable[[Any], Any], grace: float, *, asks: bool = False) -> None:
+        self._method = method
+        self._grace = grace
+        self._asks = asks
+
+    def __call__(self, connection: Any) -> Any:
+        deadline = deadline_here()
+        descriptor = None if deadline == math.inf else descriptor_of(connection)
+        if descriptor is None:
+            return self._method(connection)
+        pool = current_pool()
+        cut = _Cut(descriptor)
+        watch = pool.watcher.at(max(deadline, pool.clock()) + self._grace, cut)
+        try:
+            return self._method(connection)
+        except Exception as error:
+            if not cut.done:
+                raise
+            late = pool.clock() - deadline
+            if not self._asks:
+                error.add_note(
+                    f"Its connection was cut, since the deadline passed {late:.1f} s ago and the "
+                    "database did not answer. What was being committed may or may not be there."
+                )
+                raise
+            raise DeadlineExceeded(
+                f"The deadline passed {late:.1f} s ago; the database did not answer whether a "
+                "connection still lives."
+            ) from error
+        finally:
+            watch.cancel()
+            cut.over()
+
+
+class _Cut:
+    """Cuts a connection, unless what it waits for is over."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._over = False
+        self.done = False
+
+    def __call__(self) -> None:
+        with self._lock:
+            if not self._over:
+                self.done = True
+                self._descriptor.shut_down()
+
+    def over(self) -> None:
+        with self._lock:
+            self._over = True
