@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -26,11 +29,21 @@ class UWSGI(Server):
         self._uwsgi: Any = module
 
     def check(self) -> None:
-        """Raise `ConfigError` where uWSGI lets no thread run but between requests."""
+        """Raise `ConfigError` where the pool cannot work as uWSGI is configured.
+
+        That is where uWSGI lets no thread run but between requests, and in the second interpreter
+        of a process, which uWSGI makes for the second application that it mounts: it would have a
+        pool of its own, and uWSGI runs no exit hook there.
+        """
         if not getattr(self._uwsgi, "has_threads", 1):
             raise ConfigError(
                 "uWSGI runs without threads: workers of the pool would stand still in the middle "
                 "of a query. Set 'enable-threads = true' in uwsgi.ini (the default since 2.0.27)."
+            )
+        if in_second_interpreter():
+            raise ConfigError(
+                "uWSGI runs several Python interpreters: each would have a pool of its own, and all"
+                " but the first no exit hook. Set 'single-interpreter = true' in uwsgi.ini."
             )
 
     def deadline(self) -> float:
@@ -47,11 +60,7 @@ class UWSGI(Server):
         return SHARE_OF_HARAKIRI * harakiri if harakiri > 0 else math.inf
 
     def at_exit(self, close: Callable[[], None]) -> None:
-        """Have `close` called from ``uwsgi.atexit``, before what was there, and from `atexit`.
-
-        In a second interpreter of a worker process (several mounts without
-        ``single-interpreter``) uWSGI does not call its hook.
-        """
+        """Have `close` called from ``uwsgi.atexit``, before what was there, and from `atexit`."""
         earlier = getattr(self._uwsgi, "atexit", None)
 
         def close_and_go_on() -> None:
@@ -63,6 +72,25 @@ class UWSGI(Server):
 
         self._uwsgi.atexit = close_and_go_on
         super().at_exit(close)
+
+
+def in_second_interpreter() -> bool:
+    """Whether this is an interpreter beside the one that the process began with.
+
+    ``uwsgi.opt`` does not tell: of several ``mount`` lines it shows one. But Python lets only the
+    first interpreter handle signals, in the process's main thread; nobody may handle SIGKILL, so
+    that asking changes nothing. In other threads, or where the main thread is not known by the
+    process id (outside Linux), the answer is no.
+    """
+    if threading.get_native_id() != os.getpid():
+        return False
+    try:
+        signal.signal(signal.SIGKILL, signal.SIG_DFL)
+    except ValueError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def worker_exit(server: object, worker: object) -> None:

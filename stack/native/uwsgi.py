@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from stack.native.child import Child
 from stack.native.errors import NativeError
 from stack.native.ports import HOST
+from stack.native.processes import group_members
+from stack.native.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 INI = ROOT / "uwsgi.ini"
 
 _START_LIMIT = 60.0  # seconds for every worker process to load the application
+_QUIT_GRACE = 5.0  # seconds for an end that waits for nothing
+_HEARD_WITHIN = 3.0  # seconds for the worker processes to load the application, and to end
 _STOP_GRACE = 50.0  # seconds, above worker-reload-mercy in uwsgi.ini: requests may finish
 
 
@@ -70,6 +75,15 @@ class UWSGI:
 
     def stop(self) -> None:
         """Answer the requests that are running, then end. Safe to call again."""
+        self.child.send(signal.SIGTERM)
+        with suppress(TimeoutError):
+            wait_until(lambda: not self.child.running(), _HEARD_WITHIN, what="uWSGI")
+        # What was loading the application did not hear the master tell it to end, and is waited for
+        # until worker-reload-mercy. To be told twice does no harm.
+        for process in group_members(self.child.pid):
+            if process != self.child.pid and self.child.running():
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGHUP)
         self.child.stop(signal.SIGTERM, _STOP_GRACE)
 
     def _run(self) -> Path:
@@ -113,10 +127,16 @@ def uwsgi(
     child = Child("uWSGI", [program, "--ini", ini], log=log, environ=environ)
     server = UWSGI(child, run, port)
     try:
-        child.wait_ready(
-            lambda: server.worker_pids() if port is None else _answers(port),
-            limit,
-        )
+        try:
+            child.wait_ready(
+                lambda: server.worker_pids() if port is None else _answers(port),
+                limit,
+            )
+        except BaseException:
+            # SIGTERM would wait for processes that are still loading the application: for
+            # worker-reload-mercy. There is no request to be answered yet.
+            child.stop(signal.SIGQUIT, _QUIT_GRACE)
+            raise
         yield server
     finally:
         server.stop()

@@ -74,17 +74,3 @@ def _inodes(pid: int, family: str, column: int) -> Iterator[str]:
     # proc(5): the tables of sockets, one line each after the heading
     for line in (PROC / str(pid) / "net" / family).read_text().splitlines()[1:]:
         yield line.split()[column]
-
-
-def group_members(leader: int) -> list[int]:
-    """The processes that are left of a process group; those that wait to be reaped do not count."""
-    members = []
-    for folder in PROC.iterdir():
-        if folder.name.isdecimal():
-            try:
-                state, _parent, group = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:3]
-            except OSError:
-                continue
-            if int(group) == leader and state != "Z":
-                members.append(int(folder.name))
-    return members

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stack.native import servers
+from stack.native.processes import group_members
 from stack.soak import numbers
 from stack.soak.client import Clients
 from stack.soak.counts import FOLDER
-from stack.soak.processes import group_members
 from stack.soak.reloads import Reloads
 from stack.soak.run import CLIENTS, Run
 from stack.soak.times import Times

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from stack.native.processes import group_members
 from stack.native.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -24,21 +25,6 @@ __all__ = ["busy_threads", "get_in_flight", "group_members", "new_client", "thre
 def new_client(url: str) -> httpx.Client:
     """A client that looks at no proxy settings, and waits longer than any limit of the stack."""
     return httpx.Client(base_url=url, trust_env=False, timeout=60)
-
-
-def group_members(leader: int) -> list[int]:
-    """The processes that are left of the group of `leader`; those that only wait to be reaped
-    do not count."""
-    members = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                state, _parent, group = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:3]
-            except OSError:
-                continue
-            if int(group) == leader and state != "Z":
-                members.append(int(folder.name))
-    return members
 
 
 def threads(pid: int) -> int:

@@ -2,10 +2,8 @@
 
 Settings are variables:
     PROBE_EVENTS: a file to which lines are added.
-    PROBE_WARM: the pool is used while the application is loaded.
     PROBE_HOOK: there is an exit hook before the middleware has one.
     PROBE_SMALL: the pool is full soon, and rejects.
-    PROBE_NO_THREADS: uWSGI tells what one without threads does.
 """
 
 from __future__ import annotations
@@ -107,15 +105,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 if os.environ.get("PROBE_HOOK"):
     uwsgi.atexit = lambda: event("earlier-hook")
 
-if os.environ.get("PROBE_NO_THREADS"):
-    uwsgi.has_threads = 0  # what `enable-threads = false` did before 2.0.27; now they are always on
-
 config = None
 if os.environ.get("PROBE_SMALL"):
     config = PoolConfig(max_workers=1, max_queue=1, overflow="reject", deadline=1)
 application = CommonPoolMiddleware(app, config)
-
-event("loaded")
-if os.environ.get("PROBE_WARM"):
-    four_at_once()
-    event("warmed")

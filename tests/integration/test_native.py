@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,7 @@ def test_a_server_that_ignores_the_order_to_end_is_killed_with_its_children(tmp_
 @pytest.mark.skipif(sys.platform != "linux", reason="the tie is Linux's")
 def test_a_server_ends_when_the_one_who_started_it_is_killed(tmp_path: Path) -> None:
     source = f"""
+from contextlib import contextmanager
 from pathlib import Path
 from stack.native.child import Child
 child = Child("thing", ["sleep", "100"], log=Path({str(tmp_path / "log")!r}))
@@ -145,25 +147,21 @@ def test_waiting_ends_with_an_error_that_says_what_for() -> None:
     assert now[0] == pytest.approx(5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_is_up_and_ends_cleanly_on_a_signal(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+@contextmanager
+def demo_running(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The demo; what it prints is in `output`, in the folder."""
     # A database without tables: the page says so, and the server is up nevertheless.
-    port = free_port()
-    output = tmp_path / "output"
+    output = folder / "output"
     with output.open("w") as file:
         demo = subprocess.Popen(
-            [sys.executable, "-c", DEMO, str(tmp_path), str(port)],
+            [sys.executable, "-c", DEMO, str(folder), str(port)],
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"},
+            env={**os.environ, "DATABASE_URL": f"sqlite:///{folder / 'none.db'}"},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_until(lambda: "Ctrl-C ends it" in output.read_text(), 60, what="the demo")
-            demo.send_signal(number)
-            assert demo.wait(60) == 0
+            yield demo
         finally:
             demo.kill()
             demo.wait()
@@ -171,8 +169,33 @@ def test_the_demo_is_up_and_ends_cleanly_on_a_signal(
     require_free(port)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_is_up_and_ends_cleanly_on_a_signal(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    with demo_running(tmp_path, free_port()) as demo:
+        wait_until(lambda: "Ctrl-C ends it" in output.read_text(), 60, what="the demo")
+        demo.send_signal(number)  # the second process may be loading the application still
+        assert demo.wait(20) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_ends_soon_on_a_signal_while_it_starts(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    log = tmp_path / "uwsgi.log"
+    with demo_running(tmp_path, free_port()) as demo:
+        wait_until(
+            lambda: log.exists() and "spawned uWSGI worker" in log.read_text(), what="a process"
+        )
+        demo.send_signal(number)
+        demo.wait(20)  # not worker-reload-mercy, which is 45
+
+
 DEMO = """
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from stack.native import __main__ as commands
 commands.DEMO = Path(sys.argv[1])

@@ -86,29 +86,6 @@ def probe(tmp_path: Path) -> Iterator[Callable[..., Probe]]:
         yield run
 
 
-LOADING = {
-    "in_the_master": {},
-    "in_the_worker": {"lazy_apps": "true"},
-    "in_the_master_and_used_there": {"PROBE_WARM": "1"},
-    "in_the_worker_and_used_there": {"PROBE_WARM": "1", "lazy_apps": "true"},
-    "in_the_master_with_fork_hooks": {"PROBE_WARM": "1", "py_call_uwsgi_fork_hooks": "true"},
-}
-
-
-@pytest.mark.parametrize("settings", LOADING.values(), ids=LOADING.keys())
-def test_the_pool_belongs_to_the_process_that_uses_it(
-    probe: Callable[..., Probe], settings: dict[str, str]
-) -> None:
-    running = probe(**settings)
-    workers = set(running.server.worker_pids())
-    assert (running.pids("loaded") == workers) == ("lazy_apps" in settings)
-    for _ in range(8):  # both processes get their turn, as a rule
-        answer = running.get("/parallel").json()
-        assert answer["pid"] in workers
-        assert {pid for pid, _ in answer["tasks"]} == {answer["pid"]}
-        assert len({thread for _, thread in answer["tasks"]}) > 1
-
-
 def test_the_deadline_is_nine_tenths_of_harakiri(probe: Callable[..., Probe]) -> None:
     seconds = probe(harakiri="20").get("/deadline").json()
     assert 17 < seconds <= 18
@@ -150,28 +127,6 @@ def test_background_work_is_drained_and_an_earlier_exit_hook_is_called(
     wait_until(lambda: worker in running.pids("earlier-hook"), 30, what="the hook")
     assert running.pids("background-finished") == {worker}
     assert running.events().index("background-finished") < running.events().index("earlier-hook")
-
-
-def test_a_reload_renews_the_pool(probe: Callable[..., Probe]) -> None:
-    running = probe(PROBE_WARM="1")
-    before = running.server.worker_pids()
-    running.get("/parallel")
-    running.server.reload()
-    wait_until(
-        lambda: len(now := running.server.worker_pids()) == 2 and not set(now) & set(before),
-        30,
-        what="new worker processes",
-    )
-    answer = running.get("/parallel").json()
-    assert {pid for pid, _ in answer["tasks"]} == {answer["pid"]}
-
-
-@pytest.mark.parametrize("lazy", ["true", "false"])
-def test_without_threads_the_start_fails_with_a_clear_error(
-    probe: Callable[..., Probe], lazy: str
-) -> None:
-    with pytest.raises(NativeError, match="enable-threads = true"):
-        probe(PROBE_NO_THREADS="1", lazy_apps=lazy, processes="1")
 
 
 def test_a_wrong_setting_is_an_error_at_start(probe: Callable[..., Probe]) -> None:

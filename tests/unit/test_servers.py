@@ -9,6 +9,7 @@ import atexit
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -121,6 +122,28 @@ def test_a_uwsgi_that_does_not_tell_of_threads_is_believed():
     del module.has_threads
     set_server(servers.UWSGI(module))
     assert CommonPoolMiddleware(app).app is app
+
+
+# Interpreters
+
+
+def test_the_first_interpreter_is_not_taken_for_a_second_one():
+    assert not servers.in_second_interpreter()
+
+
+def test_the_first_interpreter_is_not_taken_for_a_second_one_in_another_thread():
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(servers.in_second_interpreter()))
+    thread.start()
+    thread.join()
+    assert answers == [False]
+
+
+def test_in_a_second_interpreter_the_middleware_says_what_to_set(monkeypatch):
+    monkeypatch.setattr(servers, "in_second_interpreter", lambda: True)
+    set_server(servers.UWSGI(stand_in()))
+    with pytest.raises(ConfigError, match="single-interpreter = true"):
+        CommonPoolMiddleware(app)
 
 
 # Exit

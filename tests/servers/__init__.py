@@ -1,0 +1,1 @@
+"""The same application, and the same tests, on every server."""
