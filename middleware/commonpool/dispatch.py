@@ -474,6 +474,7 @@ class Dispatch:
             if fan_out.unstarted:
                 tasks += self._queue.take_out(fan_out, lambda other: other.budget is budget)
             self._put_off.add(fan_out, budget, tasks)
+            self._note_drained()
             latches, fan_out.sleepers = fan_out.sleepers or [], None
             return latches
 

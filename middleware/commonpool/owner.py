@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
@@ -20,7 +21,7 @@ from commonpool.pool import CommonPool
 from commonpool.process import current_pool
 from commonpool.staged import StagedTask, Stages, submit_staged, unfinished
 from commonpool.task import FanOut, Owner, Task, TaskFuture, check_callable
-from commonpool.unread import log_error
+from commonpool.unread import log_in
 
 current: ContextVar[OwnerExecutor | None] = ContextVar("commonpool_executor", default=None)
 """The executor of the request that this context belongs to."""
@@ -300,8 +301,8 @@ def raise_failure(
     error = failure.error
     assert error is not None  # noqa: S101 - that is what made it a failure
     log_others(tasks, failure)
-    if failure.future is not None:
-        failure.future.mark_read(error)
+    if failure.unread is not None:
+        failure.unread.read()
     index = tasks.index(failure) if failure in tasks else 0
     name = f"{index + 1} of {len(tasks)}" if keys is None else f"{keys[index]!r}"
     note = f"in task {name} of a {what}: {failure.name}"
@@ -326,14 +327,14 @@ def log_others(tasks: list[Task], failure: Task) -> None:
     others = [
         (task, error)
         for task in tasks
-        if task is not failure and task.future is None
+        if task is not failure and task.unread is None
         if (error := task.own_failure) is not None
     ]
     if others:
         (first, error), more = others[0], len(others) - 1
         names = f"{first.name} and {more} more" if more else first.name
         message = f"{names} failed, too, beside {failure.name}, whose error is raised"
-        log_error(message, error, first.its_context)
+        log_in(first.its_context, logging.ERROR, message, error)
         del error, first
     del others, tasks, failure  # an error's traceback holds this frame
 

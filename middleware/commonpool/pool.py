@@ -35,7 +35,7 @@ from commonpool.task import (
     TaskFuture,
     running,
 )
-from commonpool.unread import log_error
+from commonpool.unread import log_in
 from commonpool.watcher import Watcher
 
 log = logging.getLogger("commonpool")
@@ -422,11 +422,13 @@ class CommonPool(ThreadPoolExecutor):
         if fan_out.watch is not None and not fan_out.has_caller:
             self.forget_watch(fan_out)
         if task.error is not None and fan_out.owner is self.background_owner:
-            log_error(f"background task {task.name} failed", task.error, task.its_context)
+            message = f"background task {task.name} failed"
+            log_in(task.its_context, logging.ERROR, message, task.error)
         elif task.state is ABANDONED:
             error = task.own_failure
             if error is not None:
-                log_error(f"abandoned task {task.name} failed", error, task.its_context)
+                message = f"abandoned task {task.name} failed"
+                log_in(task.its_context, logging.ERROR, message, error)
 
     def _rouse(self, worker: Worker) -> bool:
         """Wake a worker or start it; where that fails and none is left, run what is queued here.
@@ -517,13 +519,16 @@ class CommonPool(ThreadPoolExecutor):
             stopper = task.stopper
             if stopper is not None:
                 stopper.abandon()
-            task.its_context.copy().run(
-                log.warning,
-                "%s Abandoned: %s\n%s",
-                message,
-                told(task, self.clock()),
-                stack_of(task),
-            )
+        for task in abandoned:
+            said = f"{message} Abandoned: {told(task, self.clock())}\n{stack_of(task)}"
+            log_in(task.its_context, logging.WARNING, said)
+
+    def aside(self, fn: Callable[[], None]) -> None:
+        """Call something on the watcher's thread, soon; at once where there is none any more."""
+        if self.closed or self.pid != os.getpid():
+            fn()
+        else:
+            self.watcher.at(self.clock(), fn)
 
     def _aside(self, fn: Callable[[], object]) -> None:
         """Call what may run done callbacks: not on the watcher's thread, if a worker is free.

@@ -174,10 +174,11 @@ class StagedFuture(TaskFuture):
 
     def settle(self, task: Task) -> None:
         """Hand what the call gave to everyone who waits (called once, by the pool)."""
-        super().settle(task)
-        task.future = None
         if isinstance(task, Call) and task.failure is not None:
             self.keep_unread(task, task.failure)
+            self._staged.unread = task.unread
+        super().settle(task)
+        task.future = None
 
     def set_cancelled(self, why: str) -> None:
         """Tell everyone who waits that the call will not be made (called once, by the pool)."""

@@ -195,6 +195,7 @@ class Task:
     budget: Budget | None = None  # what it needs a share of at a worker
     share: Share | None = None  # that share, while it has it
     stopper: Stopper | None = None  # what stops that which it is waiting for
+    unread: UnreadError | None = None  # its error, until who has its future has asked for it
     awaited = False  # whether its caller wants to be woken for this one
 
     def __init__(self, fn: Callable[[], Any], fan_out: FanOut | None = None) -> None:
@@ -341,7 +342,9 @@ class TaskFuture(Future[Any]):
         """Have an error logged if nobody asks for it; what fails in the background is anyway."""
         owner = task.fan_out.owner
         if owner is not owner.pool.background_owner:
-            self._unread = UnreadError(task.name, error, task.its_context)
+            task.unread = self._unread = UnreadError(
+                task.name, error, task.its_context, owner.pool.aside
+            )
 
     def _help(self, timeout: float | None) -> None:
         task = self._task

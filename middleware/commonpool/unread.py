@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 
 log = logging.getLogger("commonpool")
 
@@ -20,14 +22,23 @@ class UnreadError:
         name: of the task.
         error: what it raised.
         context: what it ran in a copy of: log records carry the id of its request.
+        aside: calls something soon, on another thread: this may be let go of in a garbage
+            collection, under any lock.
     """
 
-    __slots__ = ("_context", "_name", "error")
+    __slots__ = ("_aside", "_context", "_name", "error")
 
-    def __init__(self, name: str, error: BaseException, context: Context) -> None:
+    def __init__(
+        self,
+        name: str,
+        error: BaseException,
+        context: Context,
+        aside: Callable[[Callable[[], None]], object],
+    ) -> None:
         self._name = name
         self.error: BaseException | None = error
         self._context = context
+        self._aside = aside
 
     def read(self) -> None:
         """Somebody has asked for it."""
@@ -36,11 +47,15 @@ class UnreadError:
     def __del__(self) -> None:
         error = self.error
         if error is not None:
-            with suppress(Exception):  # the interpreter is ending, and logging is gone
-                message = f"{self._name} failed, and nobody asked for its result"
-                log_error(message, error, self._context)
+            message = f"{self._name} failed, and nobody asked for its result"
+            with suppress(Exception):  # the interpreter is ending
+                self._aside(partial(log_in, self._context, logging.ERROR, message, error))
 
 
-def log_error(message: str, error: BaseException, context: Context) -> None:
-    """Log an error in a copy of a context, from whatever thread."""
-    context.copy().run(log.error, "%s", message, exc_info=error)
+def log_in(context: Context, level: int, message: str, error: BaseException | None = None) -> None:
+    """Log in a copy of a context, from whatever thread.
+
+    What a filter or a handler raises does no harm to what goes on here.
+    """
+    with suppress(Exception):
+        context.copy().run(log.log, level, "%s", message, exc_info=error)

@@ -47,7 +47,9 @@ class Watcher:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        # Entered again where a garbage collection inside it ends a connection's transaction, which
+        # asks for a watch.
+        self._lock = threading.RLock()
         self._awake = threading.Condition(self._lock)
         self._heap: list[tuple[float, int, Watch]] = []
         self._order = count()
@@ -64,9 +66,9 @@ class Watcher:
             heapq.heappush(self._heap, (moment, next(self._order), watch))
             thread = None
             if self._thread is None and not self._closed:
-                thread = self._thread = threading.Thread(
-                    target=self._keep, name="commonpool-watcher", daemon=True
-                )
+                made = threading.Thread(target=self._keep, name="commonpool-watcher", daemon=True)
+                self._thread = self._thread or made  # a collection in there may have made one
+                thread = made if self._thread is made else None
             elif moment < self._wakes_at:
                 self._awake.notify()
         if thread is not None:
@@ -94,7 +96,7 @@ class Watcher:
             watch.action = None
             self._cancelled += 1
             if self._cancelled > FEWEST_CANCELLED and self._cancelled * 2 > len(self._heap):
-                self._heap = [entry for entry in self._heap if entry[2].action is not None]
+                self._heap = [entry for entry in list(self._heap) if entry[2].action is not None]
                 heapq.heapify(self._heap)
                 self._cancelled = 0
 

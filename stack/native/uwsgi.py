@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
+import re
 import signal
 import socket
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from stack.native.child import Child
 from stack.native.errors import NativeError
 from stack.native.ports import HOST
 from stack.native.processes import group_members
-from stack.native.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 INI = ROOT / "uwsgi.ini"
 
 _START_LIMIT = 60.0  # seconds for every worker process to load the application
+_LOADED = re.compile(r"^WSGI app \d+ .* ready in .* pid: (\d+)", re.MULTILINE)
+
 _QUIT_GRACE = 5.0  # seconds for an end that waits for nothing
-_HEARD_WITHIN = 3.0  # seconds for the worker processes to load the application, and to end
 _STOP_GRACE = 50.0  # seconds, above worker-reload-mercy in uwsgi.ini: requests may finish
 
 
@@ -75,15 +75,6 @@ class UWSGI:
 
     def stop(self) -> None:
         """Answer the requests that are running, then end. Safe to call again."""
-        self.child.send(signal.SIGTERM)
-        with suppress(TimeoutError):
-            wait_until(lambda: not self.child.running(), _HEARD_WITHIN, what="uWSGI")
-        # What was loading the application did not hear the master tell it to end, and is waited for
-        # until worker-reload-mercy. To be told twice does no harm.
-        for process in group_members(self.child.pid):
-            if process != self.child.pid and self.child.running():
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGHUP)
         self.child.stop(signal.SIGTERM, _STOP_GRACE)
 
     def _run(self) -> Path:
@@ -129,7 +120,10 @@ def uwsgi(
     try:
         try:
             child.wait_ready(
-                lambda: server.worker_pids() if port is None else _answers(port),
+                lambda: (
+                    _all_have_loaded(child)
+                    and (server.worker_pids() if port is None else _answers(port))
+                ),
                 limit,
             )
         except BaseException:
@@ -140,6 +134,16 @@ def uwsgi(
         yield server
     finally:
         server.stop()
+
+
+def _all_have_loaded(child: Child) -> bool:
+    """Whether every worker process has loaded the application, or the master has for all.
+
+    One that has not answers nothing, and does not hear that it is to end.
+    """
+    loaded = {int(pid) for pid in _LOADED.findall(child.log.read_text(errors="replace"))}
+    workers = {*group_members(child.pid)} - {child.pid}
+    return child.pid in loaded or (bool(workers) and workers <= loaded)
 
 
 def _program() -> Path:

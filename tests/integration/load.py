@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from email.parser import BytesHeaderParser
-from statistics import median
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -129,8 +128,3 @@ class Load:
             return int(first.split()[1]), headers, body
         finally:
             writer.close()
-
-
-def median_seconds(answers: list[Answer]) -> float:
-    """How long answers took, in the median."""
-    return median(answer.seconds for answer in answers)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from contextlib import contextmanager
+from statistics import median
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,7 +18,7 @@ from stack.native import servers
 from stack.native.nginx import CONFIG, MOST_REQUESTS
 from stack.native.uwsgi import INI
 from tests.integration.helpers import new_client, threads, wait_until
-from tests.integration.load import Load, median_seconds
+from tests.integration.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,8 +95,14 @@ def test_the_limit_of_nginx_leaves_room_for_healthz_in_the_queue_of_uwsgi() -> N
     assert f"{MOST_REQUESTS} + {ROOM_FOR_HEALTH}" in said
 
 
+def seconds_of_refusals(log: Path) -> list[float]:
+    """How long nginx has taken for each answer of its own. (The clients share its processors.)"""
+    found = re.findall(r'" 503 \d+B ([\d.]+)s upstream=-s', log.read_text())
+    return [float(seconds) for seconds in found]
+
+
 def test_ten_times_as_many_requests_as_can_be_answered(
-    site: Callable[..., Site], empty_database: MariaDB
+    site: Callable[..., Site], empty_database: MariaDB, tmp_path: Path
 ) -> None:
     with site() as running, new_client(running.nginx.url) as client:
         watch = Watch(running, empty_database)
@@ -118,7 +125,9 @@ def test_ten_times_as_many_requests_as_can_be_answered(
     assert set(load.statuses()) == {200, 503}, load.statuses()
     assert len(refused) > len(answered)
     assert max(answer.seconds for answer in answered) < DEADLINE
-    assert median_seconds(refused) < 0.5  # a hundredth, where nothing else is going on
+    seconds = seconds_of_refusals(tmp_path / "nginx" / "logs" / "access.log")
+    assert len(seconds) >= len(refused)
+    assert median(seconds) < 0.5  # nought, where nothing else is going on
     assert all(answer.headers and answer.headers["Retry-After"] == "5" for answer in refused)
     assert all(WORKERS < count < THREADS for count in watch.threads.values()), watch.threads
     assert WORKERS < watch.connections <= CONNECTIONS

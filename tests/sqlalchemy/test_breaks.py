@@ -332,6 +332,7 @@ def test_a_failed_statement_that_nobody_asks_for_is_logged_once(session, caplog)
     wait([futures[1]])
     futures.clear()
     gc.collect()
+    wait_until(lambda: caplog.records)
     (record,) = caplog.records
     assert "nobody asked for its result" in record.getMessage()
     assert issubclass(record.exc_info[0], DBAPIError)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import NullPool, func, select
 from sqlalchemy.orm import Session
 
 from commonpool import DeadlineExceeded, OwnerExecutor, process, run_in_parallel
@@ -162,3 +163,35 @@ def test_the_failing_of_one_stops_nothing_of_another_request(database, warm, in_
     in_a_request(0.3, bad)
     thread.join()
     assert answers == [USERS] * 10
+
+
+@pytest.mark.databases("mariadb-pymysql")
+def test_a_deadline_limits_what_its_own_request_connects_to_and_no_more(make_engine, in_a_request):
+    engine = make_engine(poolclass=NullPool, connect_args={"read_timeout": 30})
+
+    def limits():
+        with engine.connect() as connection:
+            driver = connection.connection.dbapi_connection
+            return driver.connect_timeout, driver._read_timeout  # noqa: SLF001
+
+    seconds = [math.inf, 20, 2.5, 20, math.inf]
+    # the driver's own limit is 10; after connecting, the engine's is back
+    assert [in_a_request(left, limits) for left in seconds] == [
+        (10, 30),
+        (10, 30),
+        (3, 30),
+        (10, 30),
+        (10, 30),
+    ]
+
+
+def test_a_connection_that_somebody_else_makes_is_left_as_it_is(make_engine, in_a_request):
+    plain = make_engine()
+
+    def make():
+        return plain.dialect.loaded_dbapi.connect(*arguments, **parameters)
+
+    arguments, parameters = plain.dialect.create_connect_args(plain.url)
+    engine = make_engine(creator=make, poolclass=NullPool)
+    with Session(engine) as session:
+        assert in_a_request(20, lambda: session.scalar(COUNT)) == USERS

@@ -108,7 +108,7 @@ def test_what_runs_in_its_caller_is_logged_too(make_pool, errors):
     executor = OwnerExecutor()
     executor.end()
     executor.submit(broken)
-    assert [kind for _, kind, _ in errors()] == [Broken]
+    wait_until(lambda: [kind for _, kind, _ in errors()] == [Broken])
 
 
 def test_an_error_of_a_cancelled_or_ended_task_is_the_pools_and_not_logged_here(make_pool, errors):
@@ -208,3 +208,47 @@ def test_a_background_failure_is_logged_once_read_or_not(make_pool, errors):
     wait([current_executor().background(broken)])
     wait_until(lambda: len(errors()) == 2)
     assert all("background task" in message for message, *_ in errors())
+
+
+def test_a_group_whose_error_is_raised_says_it_once(make_pool, errors):
+    make_pool(max_workers=2)
+    gate = Gate()
+
+    def second():
+        gate()
+        raise Broken
+
+    with pytest.raises(Broken), current_executor().task_group() as group:  # noqa: PT012
+        futures = [group.submit(second), group.submit(second)]
+        wait_until(lambda: gate.inside == 2)
+        gate.open()
+        wait(futures)
+        del futures
+    del group
+    wait_until(lambda: len(errors()) == 1)  # of the other one
+    message, _, _ = errors()[0]
+    assert "nobody asked" in message
+
+
+def test_a_filter_that_raises_replaces_no_error(make_pool, caplog):
+    make_pool(max_workers=3)
+
+    def refuse(_record):
+        raise RuntimeError("a filter that is out of its depth")
+
+    caplog.handler.addFilter(refuse)
+    gate = Gate()
+    try:
+
+        def task():
+            gate()
+            raise Broken
+
+        def opener():
+            wait_until(lambda: gate.inside == 2)
+            gate.open()
+
+        with pytest.raises(Broken):
+            run_in_parallel([task, task, opener], timeout=60)
+    finally:
+        caplog.handler.removeFilter(refuse)

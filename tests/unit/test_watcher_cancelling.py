@@ -81,3 +81,9 @@ def test_an_action_is_let_go_of_when_it_was(watcher, clock, way):
         look(watcher)
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is Held]
+
+
+def test_a_garbage_collection_inside_it_may_ask_for_a_watch_and_cancel_one(watcher):
+    """One that ends a connection's transaction does; it may come at any moment."""
+    with watcher._lock:  # noqa: SLF001 - where a collection would be in the midst of something
+        watcher.at(10.0, int).cancel()

@@ -22,7 +22,8 @@ from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
 from commonpool.staged import Call
 
-# Seconds between tries for a connection that the database refuses, while workers have some.
+# Seconds to the second try for a connection that the database refuses, while workers have some; the
+# next pauses are longer, up to one second.
 REFUSED_AGAIN = 0.02
 
 
@@ -147,9 +148,12 @@ class StatementCall(Call):
         connection = share.connection if isinstance(share, ConnectionShare) else None
         if connection is None:
             return None
-        count("on_workers")
         if self._snapshot is not None:
-            self._snapshot.take_on(connection)
+            try:
+                self._snapshot.take_on(connection)
+            except DBAPIError:  # a sibling's failure has ended it: what that was is to be told
+                return None
+        count("on_workers")
         prepare_for(self._session_info, connection)
         limit_on_server(connection, self.fan_out.deadline - self.fan_out.owner.pool.clock())
         options = {**self._options, AWAY: True}
@@ -176,6 +180,7 @@ class StatementCall(Call):
 
     def _own_connection(self) -> Connection:
         """The session's own connection; where the database has no more, when workers let one go."""
+        pause = REFUSED_AGAIN
         while True:
             nobody_has_one = not self.fan_out.at_workers
             try:
@@ -184,7 +189,8 @@ class StatementCall(Call):
                 # one after the other would have worked with those that the pool has open
                 if nobody_has_one:
                     raise
-                time.sleep(REFUSED_AGAIN)
+                time.sleep(pause)
+                pause = min(2 * pause, 1.0)
 
 
 def name_of(statement: Executable) -> str:

@@ -8,12 +8,13 @@ does not answer would hold all of that up for as long as the driver waits: by de
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, Pool, event
+from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from commonpool.errors import DeadlineExceeded
@@ -33,13 +34,14 @@ COMMIT_GRACE = 2.0
 # Drivers take whole seconds, and libpq no fewer than two.
 _LEAST_SECONDS = {"mysqldb": 1, "pymysql": 1, "psycopg": 2, "psycopg2": 2}
 
+# PyMySQL takes no more than a year.
+_MOST_SECONDS = 86_400
+
 
 class _Here(threading.local):
     """The deadline of what this thread connects for, where that is no task and no request."""
 
     deadline = math.inf
-    is_limited = False  # the connection that is being made has a `read_timeout` of ours
-    read_timeout: Any = None  # the one that it is to have
 
 
 _here = _Here()
@@ -71,39 +73,13 @@ def install() -> None:
     For the whole process; to call it again changes nothing. With a connect timeout of its own, an
     engine has the shorter one.
     """
-    if not event.contains(Engine, "do_connect", _limit):
-        event.listen(Engine, "do_connect", _limit)
-        event.listen(Pool, "connect", _take_limit_off)
+    if not event.contains(Engine, "do_connect", _before_connecting):
+        event.listen(Engine, "do_connect", _before_connecting)
         event.listen(Engine, "handle_error", _on_error)
 
 
-def _limit(
-    dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
-) -> None:
-    """Limit the driver's waiting; others may have more to say of its parameters after this."""
+def _before_connecting(dialect: Dialect, *_: object) -> None:
     keep(dialect)
-    _here.is_limited = False
-    deadline = deadline_here()
-    if deadline == math.inf or dialect.driver not in _LEAST_SECONDS:
-        return
-    left = deadline - current_pool().clock()
-    if left <= 0:
-        raise DeadlineExceeded(f"The deadline passed {-left:.1f} s ago; nothing was connected to.")
-    seconds = max(math.ceil(left), _LEAST_SECONDS[dialect.driver])
-    parameters["connect_timeout"] = _shorter(parameters.get("connect_timeout"), seconds)
-    if dialect.driver == "pymysql":  # where the server's greeting counts as any other read
-        _here.is_limited, _here.read_timeout = True, parameters.get("read_timeout")
-        parameters["read_timeout"] = _shorter(_here.read_timeout, seconds)
-
-
-def _shorter(given: Any, seconds: int) -> Any:
-    return given if given and 0 < float(given) < seconds else seconds
-
-
-def _take_limit_off(connection: Any, _record: object) -> None:
-    if _here.is_limited:
-        _here.is_limited = False
-        connection._read_timeout = _here.read_timeout  # noqa: SLF001 - it has no public name
 
 
 def _on_error(context: ExceptionContext) -> BaseException | None:
@@ -121,9 +97,57 @@ def _on_error(context: ExceptionContext) -> BaseException | None:
 def keep(dialect: Any) -> None:
     """Have a dialect's own round trips end by the deadline, too: no event tells of their start."""
     if not isinstance(dialect.do_rollback, _Kept):  # others may put theirs in its place, too
+        dialect.connect = _Connect(dialect)
         dialect.do_ping = _Kept(dialect.do_ping, GRACE, asks=True)
         dialect.do_rollback = _Kept(dialect.do_rollback, GRACE)
         dialect.do_commit = _Kept(dialect.do_commit, COMMIT_GRACE)
+
+
+class _Connect:
+    """A dialect's `connect`, whose driver waits no longer than to the deadline.
+
+    Args:
+        dialect: whose.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._driver = dialect.driver
+        self._connect = dialect.connect
+
+    def __call__(self, *arguments: Any, **parameters: Any) -> Any:
+        deadline = deadline_here()
+        if deadline == math.inf or self._driver not in _LEAST_SECONDS:
+            return self._connect(*arguments, **parameters)
+        left = deadline - current_pool().clock()
+        if left <= 0:
+            raise DeadlineExceeded(
+                f"The deadline passed {-left:.1f} s ago; nothing was connected to."
+            )
+        seconds = min(max(math.ceil(left), _LEAST_SECONDS[self._driver]), _MOST_SECONDS)
+        own = parameters.get("connect_timeout", _default_timeout(self._driver))
+        parameters["connect_timeout"] = _shorter(own, seconds)
+        if self._driver != "pymysql":
+            return self._connect(*arguments, **parameters)
+        # here the server's greeting counts as any other read
+        read_timeout = parameters.get("read_timeout")
+        parameters["read_timeout"] = _shorter(read_timeout, seconds)
+        connection: Any = self._connect(*arguments, **parameters)
+        connection._read_timeout = read_timeout  # noqa: SLF001 - it has no public name
+        return connection
+
+
+def _default_timeout(driver: str) -> Any:
+    """What a driver takes where it is given no `connect_timeout`."""
+    if driver == "pymysql":
+        return 10
+    return os.environ.get("PGCONNECT_TIMEOUT") if driver.startswith("psycopg") else None
+
+
+def _shorter(given: Any, seconds: int) -> Any:
+    try:
+        return given if given and 0 < float(given) < seconds else seconds
+    except (TypeError, ValueError):  # for the driver to complain of
+        return given
 
 
 class _Kept:
@@ -150,7 +174,11 @@ class _Kept:
         cut = _Cut(descriptor)
         watch = pool.watcher.at(max(deadline, pool.clock()) + self._grace, cut)
         try:
-            return self._method(connection)
+            value = self._method(connection)
+            cut.over()
+            if cut.done and self._asks:  # it lived, and does no more
+                raise ConnectionError("cut")
+            return value
         except Exception as error:
             if not cut.done:
                 raise
