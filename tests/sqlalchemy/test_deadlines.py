@@ -174,13 +174,14 @@ def test_a_deadline_limits_what_its_own_request_connects_to_and_no_more(make_eng
             driver = connection.connection.dbapi_connection
             return driver.connect_timeout, driver._read_timeout  # noqa: SLF001
 
-    seconds = [math.inf, 20, 2.5, 20, math.inf]
+    seconds = [math.inf, 20, 2.5, 20, -1, math.inf]
     # the driver's own limit is 10; after connecting, the engine's is back
     assert [in_a_request(left, limits) for left in seconds] == [
         (10, 30),
         (10, 30),
         (3, 30),
         (10, 30),
+        (1, 30),  # for an error handler that writes down what happened, say
         (10, 30),
     ]
 
