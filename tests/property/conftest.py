@@ -5,10 +5,13 @@ Hypothesis parses in the main thread, and to format the traceback of a log recor
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import TYPE_CHECKING
 
 import pytest
+
+from commonpool import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,4 +23,6 @@ def _no_tracebacks_in_the_log() -> Iterator[None]:
     before = log.level
     log.setLevel(logging.CRITICAL)
     yield
+    process.reset()
+    gc.collect()  # what nobody has asked for is told now, and not in another test
     log.setLevel(before)
