@@ -300,7 +300,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert stats.queued <= stats.max_queue
             assert 0 <= stats.abandoned <= stats.busy
             assert 0 <= stats.idle <= stats.workers
-            assert set(list(self.ran.values())) <= {1}, "a task was run twice"
+            assert set(self.ran.values()) <= {1}, "a task was run twice"
 
     def teardown(self):
         if not hasattr(self, "pool"):
