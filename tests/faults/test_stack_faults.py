@@ -98,8 +98,8 @@ def clients(site):
 @pytest.fixture
 def same_processes(site):
     """The worker processes are the same at the test's end, with no thread that is busy."""
+    wait_until(lambda: len(site.uwsgi.worker_pids()) == 2, limit=60)
     before = site.uwsgi.worker_pids()
-    assert len(before) == 2
     yield
     wait_until(lambda: busy_threads(site.uwsgi) == 0, limit=CEILING)
     assert site.uwsgi.worker_pids() == before
@@ -138,7 +138,8 @@ def test_a_fault_of_the_database_is_an_error_by_the_deadline_and_a_200_after_it(
     server, clients, fault
 ):
     in_the_middle = clients.get(seconds=9)
-    wait_until(lambda: server.runs("sleep") == 4)
+    # one at least: workers leave a database alone for a second that has refused one
+    wait_until(lambda: server.runs("sleep") >= 1)
     with fault():
         assert clients.statuses() <= ERRORS
         assert in_the_middle.result() in ERRORS
@@ -151,7 +152,8 @@ def test_connections_that_are_reset_are_an_error_for_who_used_them_and_a_200_for
     server, way, clients
 ):
     in_the_middle = clients.get(seconds=9)
-    wait_until(lambda: server.runs("sleep") == 4)
+    # one at least: workers leave a database alone for a second that has refused one
+    wait_until(lambda: server.runs("sleep") >= 1)
     way.reset()
     assert in_the_middle.result() in ERRORS
     assert clients.statuses() == {200}
@@ -183,7 +185,7 @@ def test_a_client_that_goes_leaves_no_statement_and_no_busy_thread(site, server,
     with ExitStack() as connections:
         for _ in range(3):
             connections.enter_context(ask(site, queries=2))
-        wait_until(lambda: server.runs("sleep") == 6)
+        wait_until(lambda: server.runs("sleep") >= 3)
     wait_until(lambda: server.runs("sleep") == 0, limit=CEILING)
     wait_until(lambda: busy_threads(site.uwsgi) == 0, limit=CEILING)
     assert clients.statuses() == {200}
