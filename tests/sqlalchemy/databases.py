@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from commonpool import testing
+from tests.helpers import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -80,7 +81,9 @@ class Database:
         if self.family == "sqlite":
             event.listen(engine, "connect", _teach_to_sleep)
         self.cleanup.callback(engine.dispose)
-        self.cleanup.callback(testing.reset)  # before: no worker gives a connection back later
+        # before: no worker gives a connection back later, nor one that it was still opening
+        self.cleanup.callback(_wait_for_connections, engine)
+        self.cleanup.callback(testing.reset)
         return engine
 
     def sleep(self, seconds: float) -> Select[Any]:
@@ -180,3 +183,9 @@ def _teach_to_sleep(connection: Any, _record: object) -> None:
 def _sleep(seconds: float) -> int:
     time.sleep(seconds)
     return 0
+
+
+def _wait_for_connections(engine: Engine) -> None:
+    checked_out = getattr(engine.pool, "checkedout", int)
+    with suppress(AssertionError):  # the test has kept one itself
+        wait_until(lambda: checked_out() == 0, limit=3)
