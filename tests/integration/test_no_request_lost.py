@@ -35,7 +35,7 @@ MOST = 60  # under way at a time: what has to wait for a slow reload does not ru
 
 RELOADS = 20
 
-ANSWERS = 10  # that are waited for, between one thing and the next
+ANSWERS = 34  # that are waited for, between one thing and the next
 
 
 def settings(text: str) -> dict[str, str]:
@@ -86,7 +86,7 @@ def test_twenty_reloads_lose_no_request(tmp_path: Path) -> None:
         for _ in range(RELOADS):
             renew(site.uwsgi, site.uwsgi.reload)
             wait_for_answers(load)
-    assert_all_answered(load, at_least=RELOADS * ANSWERS)
+    assert_all_answered(load, at_least=200)
 
 
 def test_reloads_and_chain_reloads_of_the_whole_stack_lose_no_request(
@@ -102,7 +102,7 @@ def test_reloads_and_chain_reloads_of_the_whole_stack_lose_no_request(
             wait_for_answers(load)
             renew(site.uwsgi, lambda: fifo.write_text("c"))
             wait_for_answers(load)
-    assert_all_answered(load, at_least=4 * ANSWERS)
+    assert_all_answered(load, at_least=100)
 
 
 @pytest.mark.parametrize("protocol", ["LISTEN_FDS", "fd://"])
@@ -133,5 +133,5 @@ def test_a_restart_behind_a_socket_that_outlives_it_loses_no_request(
         finally:
             service.kill()
         now = path.stat()
-    assert_all_answered(load, at_least=3 * ANSWERS)
+    assert_all_answered(load, at_least=100)
     assert (now.st_ino, stat.S_IMODE(now.st_mode)) == (made.st_ino, 0o640)
