@@ -43,6 +43,11 @@ def counted(session: Session, times: int = 1) -> list[int]:
     return [result.scalar_one() for result in results]
 
 
+def wait_until_all_are_back(engine):
+    """A worker that came for a connection too late gives it back a moment after the answer."""
+    wait_until(lambda: engine.pool.checkedout() == 0)
+
+
 class Peak:
     """The most connections that were checked out at a time."""
 
@@ -92,7 +97,7 @@ def test_a_pool_of_one_connection_is_enough(make_engine):
     with Session(engine) as session:
         assert counted(session, 4) == RIGHT * 4
         assert counted(session, 4) == RIGHT * 4
-    assert engine.pool.checkedout() == 0
+    wait_until_all_are_back(engine)
 
 
 def test_a_pool_of_one_connection_that_the_session_holds_is_enough(make_engine):
@@ -103,7 +108,7 @@ def test_a_pool_of_one_connection_that_the_session_holds_is_enough(make_engine):
         assert counted(session, 4) == RIGHT * 4
         future = current_executor().submit(session.query(User).all)
         assert len(future.result()) == USERS
-    assert engine.pool.checkedout() == 0
+    wait_until_all_are_back(engine)
 
 
 def test_a_future_is_done_without_help_where_there_is_one_connection(make_engine):
@@ -127,7 +132,7 @@ def test_five_connections_that_five_requests_hold_are_enough(make_engine):
             together.wait(LONG)
 
     all_at_once([request] * 5)
-    assert engine.pool.checkedout() == 0
+    wait_until_all_are_back(engine)
 
 
 def test_32_request_threads_and_five_connections_all_answer(make_engine):
@@ -140,7 +145,7 @@ def test_32_request_threads_and_five_connections_all_answer(make_engine):
                 assert counted(session, 2) == RIGHT * 2
 
     all_at_once([request] * 32)
-    assert engine.pool.checkedout() == 0
+    wait_until_all_are_back(engine)
 
 
 def peak_of(engine, wanted):
@@ -213,7 +218,7 @@ def test_a_worker_that_waits_for_its_connection_does_not_hold_the_statement(make
             assert counted(session) == RIGHT  # the caller has run all of them
     finally:
         held.set()
-    wait_until(lambda: engine.pool.checkedout() == 0)
+    wait_until_all_are_back(engine)
 
 
 def test_a_database_that_refuses_workers_is_left_to_the_caller(make_engine):
@@ -228,7 +233,7 @@ def test_a_database_that_refuses_workers_is_left_to_the_caller(make_engine):
         assert counted(session) == RIGHT
         future = current_executor().submit(session.query(User).count)
         assert future.result() == USERS
-    wait_until(lambda: engine.pool.checkedout() == 0)
+    wait_until_all_are_back(engine)
 
 
 def test_functions_that_use_the_database_are_counted_before_a_worker_takes_them(

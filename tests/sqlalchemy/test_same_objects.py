@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -271,6 +272,45 @@ def test_nothing_is_asked_in_a_closed_session_for_a_future_that_is_gone(
         assert not session.in_transaction()
     finally:
         session.close()
+    wait_until(lambda: engine.pool.checkedout() == 0)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_result_is_its_own_when_another_thread_lets_go_of_a_future_meanwhile(
+    session: Session, *, fails: bool
+) -> None:
+    futures = [current_executor().submit(session.execute, USERS)]
+    wait_until(futures[0].done)
+
+    @event.listens_for(session, "do_orm_execute")
+    def let_go(_state: object) -> None:
+        thread = threading.Thread(target=futures.clear)
+        thread.start()
+        thread.join()
+        if fails:
+            raise LookupError("mine")
+
+    if fails:
+        with pytest.raises(LookupError, match="mine"):
+            run_in_parallel([session.query(User).count], session=session)
+    else:
+        assert run_in_parallel([session.query(User).count], session=session) == [50]
+
+
+def test_a_thread_that_has_ended_leaves_its_futures_to_others(engine: Engine) -> None:
+    futures = []
+
+    def ask() -> None:
+        with Session(engine) as session:
+            futures.append(current_executor().submit(session.execute, USERS))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    wait_until(futures[0].done)
+    task = weakref.ref(futures[0])
+    futures.clear()
+    assert task() is None
     wait_until(lambda: engine.pool.checkedout() == 0)
 
 

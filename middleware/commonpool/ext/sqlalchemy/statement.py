@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -44,6 +46,7 @@ class StatementTask(StagedTask):
         All of it but the calls of the database runs on the thread that asked for it, once, in its
         order among the others, in a greenlet that is left while a call is being made.
         What must not leave the session's own connection runs there, when all before it is done.
+        Whoever lets go of it, on whatever thread, its greenlet ends on its own.
 
     Args:
         fn: the statement or the bound method: what was asked for.
@@ -64,6 +67,13 @@ class StatementTask(StagedTask):
         self._at_home: Reason | None = None
         self._shares_snapshot = False
         self._greenlet: StatementGreenlet | None = None
+        self._let_go = _left.let_go
+
+    def __del__(self) -> None:
+        # A greenlet that is freed by another thread is left to its own thread's next switch, where
+        # it takes the place of what is being switched: a result, or an error (greenlet up to 3.5).
+        if self._greenlet is not None and threading.get_ident() != self._thread:
+            self._let_go.append(self._greenlet)
 
     @property
     def name(self) -> str:
@@ -101,6 +111,7 @@ class StatementTask(StagedTask):
         listen_to(session)
 
     def _advance(self) -> Call | Progress:
+        self._let_go.clear()
         here = self._greenlet
         if here is None:
             here = self._greenlet = StatementGreenlet(self)
@@ -172,6 +183,17 @@ class StatementTask(StagedTask):
             here.parent = getcurrent()
             with suppress(BaseException):
                 here.throw(GreenletExit)
+
+
+class Left(threading.local):
+    """What is left to do to a thread's greenlets."""
+
+    def __init__(self) -> None:
+        # Those that other threads have let go of.
+        self.let_go: deque[StatementGreenlet] = deque()
+
+
+_left = Left()
 
 
 class StatementGreenlet(greenlet):
