@@ -73,6 +73,8 @@ class Dispatch:
         self._put_off = PutOff()
         self._drained: Latch | None = None
         self._closer: threading.Thread | None = None
+        # What threads run that wait for it and closing waits for too; by their numbers.
+        self._claimed: dict[Task, int] = {}
         self._abandoned = 0
         self._run_by_workers = 0
         self._run_by_callers = 0
@@ -282,7 +284,6 @@ class Dispatch:
             if task.state is not UNSTARTED or (live and running.task is None):
                 return False
             self._claim(task)
-            task.fan_out.at_workers += 1
             return True
 
     # Claims of callers
@@ -352,7 +353,6 @@ class Dispatch:
             if task.state is not UNSTARTED:
                 return False
             self._claim(task)
-            task.fan_out.at_workers += 1
             return True
 
     def brought(self, task: Task) -> list[Latch]:
@@ -360,6 +360,8 @@ class Dispatch:
         with self._guard:
             task.fan_out.at_workers -= 1
             self._forget_if_done(task.fan_out)
+            if self._claimed.pop(task, None) is not None:
+                self._note_drained()
             return self._sleepers(task.fan_out)
 
     def claim_or_promise(self, task: Task) -> tuple[bool, Worker | None]:
@@ -377,15 +379,18 @@ class Dispatch:
             worker = self._promise(task)
             if worker is None:
                 self._claim(task)
-                task.fan_out.at_workers += 1
             else:
                 self._queue.claim(task)
             return worker is None, worker
 
     def _claim(self, task: Task) -> None:
+        """Claim an unstarted task for this thread, which is to say when it is settled."""
+        task.fan_out.at_workers += 1
+        if task.fan_out.owner.lasting:
+            self._claimed[task] = threading.get_ident()
+            task.started_at = self._clock()
         self._take_out(task)
         self._to_caller(task)
-        self._forget_if_done(task.fan_out)
 
     def _take_out(self, task: Task) -> None:
         """Take an unstarted task from the queue, or from the worker that it was promised."""
@@ -640,11 +645,8 @@ class Dispatch:
         self._note_drained()
         return tasks
 
-    def begin_closing(self, lasting: tuple[Owner, ...]) -> tuple[list[FanOut], list[Worker]] | None:
+    def begin_closing(self) -> tuple[list[FanOut], list[Worker]] | None:
         """Admit nothing more.
-
-        Args:
-            lasting: the owners whose unstarted tasks stay in the queue.
 
         Returns:
             The fan-outs to end, since no caller waits for them, and the workers to rouse, so that
@@ -657,7 +659,7 @@ class Dispatch:
             orphans = [
                 fan_out
                 for fan_out in self._queue.fan_outs()
-                if fan_out.owner not in lasting and not fan_out.has_caller
+                if not fan_out.owner.lasting and not fan_out.has_caller
             ]
             idle, self._crew.idle = self._crew.idle, []
             return orphans, idle
@@ -689,15 +691,20 @@ class Dispatch:
         )
 
     def _tasks_of_others(self) -> list[Task]:
-        """What workers other than the one that closes run, or have been promised."""
+        """What is run by others than the thread that closes, or promised to them."""
+        closer = self._closer
         return [
             worker.task
             for worker in self._crew.members
-            if worker.task is not None and worker.thread is not self._closer
+            if worker.task is not None and worker.thread is not closer
+        ] + [
+            task
+            for task, thread in self._claimed.items()
+            if closer is None or thread != closer.ident
         ]
 
     def remaining(self) -> tuple[list[Task], int]:
-        """What workers still run when the drain is over, and how many tasks are queued.
+        """What others still run when the drain is over, and how many tasks are queued.
 
         What a caller waits for goes back to that caller.
         """

@@ -84,8 +84,8 @@ class CommonPool(ThreadPoolExecutor):
         # how long a request may take; where the config leaves that to the server, `process` asks it
         self.request_seconds = math.inf if self.config.deadline is None else self.config.deadline
         self.watcher = Watcher(clock)
-        self.background_owner = Owner(self)
-        self._own_owner = Owner(self)
+        self.background_owner = Owner(self, lasting=True)
+        self._own_owner = Owner(self, lasting=True)
         self._dispatch = Dispatch(self.config, self._work, clock)
 
     # As an executor of the standard library
@@ -585,7 +585,7 @@ class CommonPool(ThreadPoolExecutor):
 
     def _begin_closing(self) -> None:
         """Admit nothing more, and dismiss who sleeps."""
-        closing = self._dispatch.begin_closing((self.background_owner, self._own_owner))
+        closing = self._dispatch.begin_closing()
         if closing is None:
             return
         orphans, idle = closing

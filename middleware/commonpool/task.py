@@ -78,6 +78,7 @@ class Owner:
         queued: how many waiting places it holds.
         at_workers: its tasks that a worker runs or has been promised.
         ended: nothing of it is queued any more; what it submits runs in the caller.
+        lasting: what it has submitted is still run when the pool closes.
         watch: the watcher's entry for its deadline.
     """
 
@@ -86,15 +87,19 @@ class Owner:
         "deadline",
         "ended",
         "fan_outs",
+        "lasting",
         "line",
         "pool",
         "queued",
         "watch",
     )
 
-    def __init__(self, pool: CommonPool, deadline: float = math.inf) -> None:
+    def __init__(
+        self, pool: CommonPool, deadline: float = math.inf, *, lasting: bool = False
+    ) -> None:
         self.pool = pool
         self.deadline = deadline
+        self.lasting = lasting
         self.fan_outs: dict[FanOut, None] = {}
         self.line: OrderedDict[FanOut, None] = OrderedDict()
         self.queued = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -107,6 +108,54 @@ def test_closing_leaves_behind_what_does_not_end_in_time_and_names_it(make_pool,
         for future in (stuck, unstarted):
             with pytest.raises(RuntimeError, match="pool was closed"):
                 future.result()
+
+
+@pytest.fixture
+def claimed_gate(make_pool, request_executor):
+    """A gate at which a thread stands that waits for background work, and so runs it itself."""
+    pool = make_pool(max_workers=1)
+    with Gate() as busy, Gate() as gate:
+        request = request_executor()
+        request.submit(busy)
+        wait_until(lambda: busy.inside == 1)
+        future = current_executor().background(gate)
+        waiting = threading.Thread(target=future.exception)
+        waiting.start()
+        wait_until(lambda: gate.inside == 1)
+        request.end()  # closing does not wait for what it has abandoned
+        yield pool, gate
+    waiting.join()
+
+
+def test_closing_drains_background_work_that_a_waiting_thread_has_claimed(claimed_gate):
+    pool, gate = claimed_gate
+    closing = threading.Thread(target=pool.close, args=(30,))
+    closing.start()
+    wait_until(lambda: pool.closed)
+    closing.join(0.05)
+    assert closing.is_alive()
+    gate.open()
+    closing.join(30)
+    assert gate.passed == 1
+
+
+def test_closing_leaves_behind_what_a_waiting_thread_runs_and_names_it(claimed_gate, caplog):
+    pool, _ = claimed_gate
+    pool.close(0.05)
+    assert re.search(r"left behind.* running: .*Gate.* on a thread that waits for it", caplog.text)
+
+
+def test_a_task_that_its_waiting_caller_runs_may_close_the_pool(make_pool, request_executor):
+    pool = make_pool(max_workers=1)
+    with Gate() as busy:
+        request = request_executor()
+        request.submit(busy)
+        wait_until(lambda: busy.inside == 1)
+        future = current_executor().background(lambda: pool.close(30))
+        request.end()
+        started_at = time.monotonic()
+        future.result()
+        assert time.monotonic() - started_at < 15  # it would wait for itself
 
 
 def test_closing_gives_unstarted_tasks_back_to_the_caller_that_waits_for_them(
