@@ -26,7 +26,7 @@ def as_task(thing: object) -> Task:
         TypeError: nothing is known to run a thing of this type.
     """
     check_callable(thing)
-    return of_function(thing)  # type: ignore[arg-type]
+    return of_function(thing)  # type: ignore[arg-type]  # it is callable
 
 
 @singledispatch

@@ -412,7 +412,7 @@ def describe(fn: object) -> str:
     while isinstance(fn, partial):
         fn = fn.func
     try:
-        name = fn.__qualname__  # type: ignore[attr-defined]
+        name = fn.__qualname__  # type: ignore[attr-defined]  # not every one has it
         return f"{getattr(fn, '__module__', None) or '?'}.{name}"
     except Exception:  # it has no such names, or is a proxy for something that is not there now
         return type(fn).__qualname__

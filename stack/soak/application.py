@@ -32,8 +32,8 @@ soak = Blueprint("soak", __name__, url_prefix="/soak")
 _filling = threading.Lock()
 
 
-@soak.get("/work")
-def work() -> dict[str, Any]:
+@soak.get("/run")
+def run() -> dict[str, Any]:
     """Run the plan of ``seed`` with ``tasks`` tasks."""
     steps = plan(count_parameter("seed", default=1, most=MOST_SEEDS), _tasks())
     return {"pid": os.getpid(), "outcomes": [step.run() for step in steps]}
@@ -52,7 +52,7 @@ def state() -> dict[str, Any]:
         "pid": os.getpid(),
         "pool": asdict(current_executor().pool.stats()),
         "counts": counts.get(),
-        "checked_out": db.engine.pool.checkedout(),  # type: ignore[attr-defined]
+        "checked_out": db.engine.pool.checkedout(),  # type: ignore[attr-defined]  # a QueuePool
     }
 
 

@@ -73,7 +73,7 @@ class Clients:
             connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection, seed: int, tasks: int) -> None:
-        path = f"/soak/work?seed={seed}&tasks={tasks}"
+        path = f"/soak/run?seed={seed}&tasks={tasks}"
         steps = plan(seed, tasks)
         try:
             outcomes = get(connection, path)["outcomes"]

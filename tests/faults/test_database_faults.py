@@ -258,6 +258,33 @@ def test_a_transaction_that_is_open_when_a_fault_begins_is_given_up_by_the_deadl
     assert is_well(engine)
 
 
+@pytest.mark.parametrize("fault", ["frozen", "black hole"], indirect=True)
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_a_request_ends_in_is_not_replaced_by_the_error_of_its_rollback(
+    engine, fault, fails, caplog
+):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def request():
+        with Session(engine) as session:
+            session.scalar(select(literal(1)))
+            begun.set()
+            assert go_on.wait(CEILING)
+            if fails:
+                raise LookupError("mine")
+            return "mine"
+
+    asked = Request(request, DEADLINE)
+    assert begun.wait(CEILING)
+    with fault():
+        go_on.set()
+        ended = asked.ended()
+    assert ended.value == "mine" or str(ended.error) == "mine"
+    assert "did not answer a ROLLBACK" in caplog.text
+    assert holds_nothing(engine)
+    assert is_well(engine)
+
+
 def test_a_slow_network_in_pieces_changes_no_answer(proxy, engine):
     proxy.slice(10)
     proxy.delay(0.005)

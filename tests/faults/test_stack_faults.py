@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from commonpool.ext.sqlalchemy.engines import PAUSE
 from stack.native import servers
 from stack.native.errors import NativeError
 from stack.native.ports import HOST
@@ -92,6 +94,7 @@ def clients(site):
     with ThreadPoolExecutor(20) as threads:
         made = Clients(site, threads)
         wait_until(lambda: made.statuses() == {200}, limit=60)  # also while processes start
+        time.sleep(PAUSE)  # after the last refusal: now workers ask for connections again
         yield made
 
 
@@ -138,8 +141,7 @@ def test_a_fault_of_the_database_is_an_error_by_the_deadline_and_a_200_after_it(
     server, clients, fault
 ):
     in_the_middle = clients.get(seconds=9)
-    # one at least: workers leave a database alone for a second that has refused one
-    wait_until(lambda: server.runs("sleep") >= 1)
+    wait_until(lambda: server.runs("sleep") == 4)
     with fault():
         assert clients.statuses() <= ERRORS
         assert in_the_middle.result() in ERRORS
@@ -152,8 +154,7 @@ def test_connections_that_are_reset_are_an_error_for_who_used_them_and_a_200_for
     server, way, clients
 ):
     in_the_middle = clients.get(seconds=9)
-    # one at least: workers leave a database alone for a second that has refused one
-    wait_until(lambda: server.runs("sleep") >= 1)
+    wait_until(lambda: server.runs("sleep") == 4)
     way.reset()
     assert in_the_middle.result() in ERRORS
     assert clients.statuses() == {200}
@@ -185,7 +186,7 @@ def test_a_client_that_goes_leaves_no_statement_and_no_busy_thread(site, server,
     with ExitStack() as connections:
         for _ in range(3):
             connections.enter_context(ask(site, queries=2))
-        wait_until(lambda: server.runs("sleep") >= 3)
+        wait_until(lambda: server.runs("sleep") == 6)
     wait_until(lambda: server.runs("sleep") == 0, limit=CEILING)
     wait_until(lambda: busy_threads(site.uwsgi) == 0, limit=CEILING)
     assert clients.statuses() == {200}

@@ -54,9 +54,8 @@ class FlaskCommonPool:
         """Wrap ``app.wsgi_app``, and answer the pool's errors; doing it again changes nothing."""
         if EXTENSION in app.extensions:
             return
-        app.wsgi_app = CommonPoolMiddleware(  # type: ignore[method-assign]
-            app.wsgi_app, config_of(app)
-        )
+        middleware = CommonPoolMiddleware(app.wsgi_app, config_of(app))
+        app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's own way to add one
         app.extensions[EXTENSION] = self
         for kind in (PoolSaturated, DeadlineExceeded):
             if kind not in own_handlers(app):

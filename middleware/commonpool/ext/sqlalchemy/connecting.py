@@ -7,6 +7,7 @@ does not answer would hold all of that up for as long as the driver waits: by de
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import PoolProxiedConnection
 
 from commonpool.errors import DeadlineExceeded
 from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of
@@ -36,6 +38,8 @@ _LEAST_SECONDS = {"mysqldb": 1, "pymysql": 1, "psycopg": 2, "psycopg2": 2}
 
 # PyMySQL takes no more than a year.
 _MOST_SECONDS = 86_400
+
+log = logging.getLogger("commonpool")
 
 
 class _Here(threading.local):
@@ -98,9 +102,9 @@ def keep(dialect: Any) -> None:
     """Have a dialect's own round trips end by the deadline, too: no event tells of their start."""
     if not isinstance(dialect.do_rollback, _Kept):  # others may put theirs in its place, too
         dialect.connect = _Connect(dialect)
-        dialect.do_ping = _Kept(dialect.do_ping, GRACE, asks=True)
-        dialect.do_rollback = _Kept(dialect.do_rollback, GRACE)
-        dialect.do_commit = _Kept(dialect.do_commit, COMMIT_GRACE)
+        dialect.do_ping = _Ping(dialect.do_ping)
+        dialect.do_rollback = _Rollback(dialect.do_rollback)
+        dialect.do_commit = _Commit(dialect.do_commit)
 
 
 class _Connect:
@@ -151,19 +155,16 @@ def _shorter(given: Any, seconds: int) -> Any:
 
 
 class _Kept:
-    """A dialect's method that waits for the server, kept to the deadline.
+    """A dialect's method that waits for the server, kept to the deadline by cutting its connection.
 
     Args:
         method: takes a DBAPI connection.
-        grace: seconds that it has at least.
-        asks: whether its failing makes SQLAlchemy connect again, which is too late then. Otherwise
-            what it raises is the driver's error, by which the connection is known to be lost.
     """
 
-    def __init__(self, method: Callable[[Any], Any], grace: float, *, asks: bool = False) -> None:
+    grace = GRACE
+
+    def __init__(self, method: Callable[[Any], Any]) -> None:
         self._method = method
-        self._grace = grace
-        self._asks = asks
 
     def __call__(self, connection: Any) -> Any:
         deadline = deadline_here()
@@ -172,30 +173,81 @@ class _Kept:
             return self._method(connection)
         pool = current_pool()
         cut = _Cut(descriptor)
-        watch = pool.watcher.at(max(deadline, pool.clock()) + self._grace, cut)
+        watch = pool.watcher.at(max(deadline, pool.clock()) + self.grace, cut)
+        value, failure = None, None
         try:
             value = self._method(connection)
-            cut.over()
-            if cut.done and self._asks:  # it lived, and does no more
-                raise ConnectionError("cut")
-            return value
         except Exception as error:
+            failure = error
+            cut.over()
             if not cut.done:
                 raise
-            late = pool.clock() - deadline
-            if not self._asks:
-                error.add_note(
-                    f"Its connection was cut, since the deadline passed {late:.1f} s ago and the "
-                    "database did not answer. What was being committed may or may not be there."
-                )
-                raise
-            raise DeadlineExceeded(
-                f"The deadline passed {late:.1f} s ago; the database did not answer whether a "
-                "connection still lives."
-            ) from error
         finally:
             watch.cancel()
             cut.over()
+        if cut.done:
+            self.was_cut(connection, failure, pool.clock() - deadline)
+        return value
+
+    def was_cut(self, connection: Any, failure: Exception | None, late: float) -> None:
+        """Its connection was cut, and can do no more.
+
+        Args:
+            connection: the one.
+            failure: what it raised; `None` where the server has answered all the same.
+            late: seconds since the deadline.
+        """
+        raise NotImplementedError
+
+
+class _Ping(_Kept):
+    """Where it fails SQLAlchemy connects again, for which it is too late then."""
+
+    def was_cut(self, _connection: Any, failure: Exception | None, late: float) -> None:
+        raise DeadlineExceeded(
+            f"The deadline passed {late:.1f} s ago; the database did not answer whether a "
+            "connection still lives."
+        ) from failure
+
+
+class _Commit(_Kept):
+    """What it raises is the driver's error, by which the connection is known to be lost."""
+
+    grace = COMMIT_GRACE
+
+    def was_cut(self, connection: Any, failure: Exception | None, late: float) -> None:
+        if failure is None:
+            forget(connection)
+            return
+        failure.add_note(
+            f"Its connection was cut, since the deadline passed {late:.1f} s ago and the database "
+            "did not answer. What was being committed may or may not be there."
+        )
+        raise failure
+
+
+class _Rollback(_Kept):
+    """It does not fail by being cut: what was begun on a lost connection is rolled back.
+
+    Sessions are closed when the answer is ready, and an error then would take its place.
+    """
+
+    def was_cut(self, connection: Any, failure: Exception | None, late: float) -> None:
+        if not forget(connection) and failure is not None:
+            raise failure
+        log.warning(
+            "a connection was cut, which rolls its transaction back: the deadline passed %.1f s "
+            "ago, and the database did not answer a ROLLBACK",
+            late,
+        )
+
+
+def forget(connection: Any) -> bool:
+    """Have a pool open another connection in place of this one; whether it is a pool's."""
+    if not isinstance(connection, PoolProxiedConnection):
+        return False
+    connection.invalidate(soft=True)
+    return True
 
 
 class _Cut:

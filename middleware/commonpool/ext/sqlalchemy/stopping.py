@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, event
 
@@ -164,10 +164,10 @@ def _on_disposal(engine: Engine) -> None:
 
 def _running_on(connection: Connection, task: Task) -> RunningStatement | None:
     """The innermost statement of a task that a connection executes."""
-    statement: Any = task.stopper
+    statement = cast("RunningStatement | None", task.stopper)
     while statement is not None and statement.connection is not connection:
         statement = statement.outer
-    return statement  # type: ignore[no-any-return]
+    return statement
 
 
 def _remove(statement: RunningStatement, task: Task) -> None:
