@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from commonpool import testing
+from commonpool import CommonPool, PoolConfig, process, testing
 from tests.helpers import wait_until
 
 
@@ -22,3 +22,19 @@ def fresh_process() -> Iterator[None]:
     yield
     testing.reset()
     wait_until(lambda: not pool_threads(), limit=15)
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[..., CommonPool]]:
+    """Make the process's pool with these knobs; it is closed after the test."""
+    pools: list[CommonPool] = []
+
+    def make(**knobs: object) -> CommonPool:
+        process.reset()
+        process.configure(PoolConfig(**knobs))
+        pools.append(process.current_pool())
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close(1)

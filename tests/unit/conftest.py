@@ -1,4 +1,4 @@
-"""What a test asks for by name: pools of its own, ways to send a request, a watcher's clock."""
+"""What a test asks for by name: requests, ways to send them, a watcher and its clock."""
 
 from __future__ import annotations
 
@@ -6,26 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from commonpool import CommonPool, OwnerExecutor, PoolConfig, process
+from commonpool import OwnerExecutor
 from commonpool.watcher import Watcher
 from tests.unit.watcher_helpers import Clock
 from tests.unit.wsgi_helpers import Way
-
-
-@pytest.fixture
-def make_pool() -> Iterator[Callable[..., CommonPool]]:
-    """Make the process's pool with these knobs; it is closed after the test."""
-    pools: list[CommonPool] = []
-
-    def make(**knobs: object) -> CommonPool:
-        process.reset()
-        process.configure(PoolConfig(**knobs))
-        pools.append(process.current_pool())
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.close(1)
 
 
 @pytest.fixture

@@ -6,31 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from commonpool import CommonPool, PoolConfig, process
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sqlalchemy import Engine
 
+    from commonpool import CommonPool
     from tests.sqlalchemy.databases import Database
-
-
-@pytest.fixture
-def make_pool() -> Iterator[Callable[..., CommonPool]]:
-    """Make the process's pool with these knobs; it is closed after the test."""
-    pools: list[CommonPool] = []
-
-    def make(**knobs: object) -> CommonPool:
-        process.reset()
-        process.configure(PoolConfig(**knobs))
-        pools.append(process.current_pool())
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.close(1)
-    process.reset()
 
 
 @pytest.fixture
