@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -119,14 +121,18 @@ WAYS: tuple[Callable[[Any, Session], Any], ...] = (alone, by_a_worker, submitted
 # Results as plain values
 
 
+LINES = (Result, ScalarResult, Row, list, tuple)
+SCALARS = {type(None), bool, int, float, str, Decimal, datetime, date}
+
+
 def plain(value: Any, seen: set[tuple[Any, ...]] | None = None) -> Any:
     """Values to compare: an object becomes all that is loaded of it, as deep as that goes."""
+    if type(value) in SCALARS:
+        return value
     seen = set() if seen is None else seen
-    if isinstance(value, Result | ScalarResult):
-        return [plain(row, seen) for row in value]
     if isinstance(value, Mapping):
         return {str(key): plain(item, seen) for key, item in value.items()}
-    if isinstance(value, Row | list | tuple) or hasattr(value, "__next__"):
+    if isinstance(value, LINES) or hasattr(value, "__next__"):
         return [plain(item, seen) for item in value]
     state = inspect(value, raiseerr=False)
     identity = getattr(state, "identity", None)
