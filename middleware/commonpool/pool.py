@@ -25,6 +25,7 @@ from commonpool.errors import (
     TaskCancelled,
 )
 from commonpool.reports import announce, announce_all, name_running, stack_of, told
+from commonpool.stacks import stacks
 from commonpool.stats import PoolStats
 from commonpool.task import (
     ABANDONED,
@@ -519,8 +520,9 @@ class CommonPool(ThreadPoolExecutor):
             stopper = task.stopper
             if stopper is not None:
                 stopper.abandon()
+        calls = stacks() if abandoned else {}
         for task in abandoned:
-            said = f"{message} Abandoned: {told(task, self.clock())}\n{stack_of(task)}"
+            said = f"{message} Abandoned: {told(task, self.clock())}\n{stack_of(task, calls)}"
             log_in(task.its_context, logging.WARNING, said)
 
     def aside(self, fn: Callable[[], None]) -> None:

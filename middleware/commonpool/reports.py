@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from collections.abc import Iterable
 
@@ -62,13 +61,15 @@ def told(task: Task, now: float) -> str:
     return f"{doing(task)} (running for {now - task.started_at:.1f} s on {where})"
 
 
-def stack_of(task: Task) -> str:
-    """Where a task that a worker runs is now, from its own function on."""
+def stack_of(task: Task, calls: dict[int, list[traceback.FrameSummary]]) -> str:
+    """Where a task that a worker runs is, from its own function on.
+
+    Args:
+        task: which.
+        calls: those of all threads, as from `stacks`.
+    """
     thread = task.worker.thread if task.worker is not None else None
-    if thread is None or thread.ident is None:
-        return ""
-    frame = sys._current_frames().get(thread.ident)  # noqa: SLF001 - documented, for this use
-    frames = traceback.extract_stack(frame) if frame is not None else []
+    frames = calls.get(thread.ident, []) if thread is not None and thread.ident is not None else []
     below = [
         index
         for index, entry in enumerate(frames)

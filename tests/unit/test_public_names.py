@@ -37,6 +37,7 @@ IN_ORDER = [
     "stats",
     "dispatch",
     "reports",
+    "stacks",
     "pool",
     "process",
     "staged",
