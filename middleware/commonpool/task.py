@@ -32,7 +32,7 @@ context_providers: list[Callable[[], ContextRunner | None]] = []
 
 
 explainers: list[Callable[[Task, BaseException], None]] = []
-"""Told of the error of every task that fails, to add a note to it where they know more."""
+"""Told of the error of every task that fails, on its thread, to add what they know to it."""
 
 
 class State(Enum):

@@ -14,7 +14,7 @@ from commonpool.budget import Share
 from commonpool.ext.sqlalchemy.connecting import connecting_until
 from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
-from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered
+from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered, free_rows
 from commonpool.ext.sqlalchemy.running_statement import first_line
 from commonpool.ext.sqlalchemy.sessions import has_changes, prepare_for
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
@@ -139,6 +139,7 @@ class StatementCall(Call):
                 return None
             return self.make_at_home()
         except Exception as error:
+            free_rows(error)
             self.failure = error
             self.fan_out.hurry = True
             return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import islice
+from traceback import walk_tb
 from typing import Any
 
 from sqlalchemy import ChunkedIteratorResult, Connection, CursorResult, Engine, Executable, event
@@ -13,6 +15,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from commonpool.ext.sqlalchemy import stopping
 from commonpool.ext.sqlalchemy.statements import reason_in_sql
 from commonpool.ext.sqlalchemy.stats import Reason
+from commonpool.task import explainers
 
 AWAY = "commonpool_away"
 """The execution option of statements that run on another connection than their session's own."""
@@ -75,8 +78,29 @@ def after_cursor_execute(
     stopping.finished(connection)
 
 
+def free_rows(error: BaseException) -> None:
+    """Free, on this thread, the rows that the driver's calls in an error's traceback hold.
+
+    Whoever has the error would free them later. For that mysqlclient locks their connection, and
+    the statement that has it by then would be told that it is in use by another thread.
+    """
+    errors: list[BaseException | None] = [error]
+    seen: set[BaseException] = set()
+    while errors:
+        one = errors.pop()
+        if one is None or one in seen:
+            continue
+        seen.add(one)
+        errors += (one.__cause__, one.__context__)
+        for frame, _ in walk_tb(one.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith("MySQLdb"):
+                with suppress(RuntimeError):  # a call that goes on: the error was caught within it
+                    frame.clear()
+
+
 def install() -> None:
-    """Listen to all engines."""
+    """Listen to all engines, and to what tasks raise."""
+    explainers.append(lambda _, error: free_rows(error))
     event.listen(Engine, "before_cursor_execute", before_cursor_execute)
     event.listen(Engine, "after_cursor_execute", after_cursor_execute)
 
