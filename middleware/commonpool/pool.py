@@ -24,8 +24,7 @@ from commonpool.errors import (
     PoolSaturated,
     TaskCancelled,
 )
-from commonpool.reports import announce, announce_all, name_running, stack_of, told
-from commonpool.stacks import stacks
+from commonpool.reports import announce, announce_all, name_running, stacks_of, told
 from commonpool.stats import PoolStats
 from commonpool.task import (
     ABANDONED,
@@ -520,9 +519,9 @@ class CommonPool(ThreadPoolExecutor):
             stopper = task.stopper
             if stopper is not None:
                 stopper.abandon()
-        calls = stacks() if abandoned else {}
+        where = stacks_of(abandoned)
         for task in abandoned:
-            said = f"{message} Abandoned: {told(task, self.clock())}\n{stack_of(task, calls)}"
+            said = f"{message} Abandoned: {told(task, self.clock())}\n{where[task]}"
             log_in(task.its_context, logging.WARNING, said)
 
     def aside(self, fn: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable
 
 from commonpool.errors import CommonPoolError, TaskCancelled
+from commonpool.stacks import stacks
 from commonpool.task import CANCELLED, Task
 
 # An error names no more running tasks than this.
@@ -61,18 +62,22 @@ def told(task: Task, now: float) -> str:
     return f"{doing(task)} (running for {now - task.started_at:.1f} s on {where})"
 
 
-def stack_of(task: Task, calls: dict[int, list[traceback.FrameSummary]]) -> str:
-    """Where a task that a worker runs is, from its own function on.
+def stacks_of(tasks: Iterable[Task]) -> dict[Task, str]:
+    """Where tasks that workers run are, each from its own function on."""
+    threads = {task: ident_of(task) for task in tasks}
+    calls = stacks(set(threads.values())) if threads else {}
+    return {task: from_its_function(calls.get(ident, [])) for task, ident in threads.items()}
 
-    Args:
-        task: which.
-        calls: those of all threads, as from `stacks`.
-    """
+
+def ident_of(task: Task) -> int:
+    """The thread of the worker that runs a task; 0 where there is none."""
     thread = task.worker.thread if task.worker is not None else None
-    frames = calls.get(thread.ident, []) if thread is not None and thread.ident is not None else []
+    return (thread.ident or 0) if thread is not None else 0
+
+
+def from_its_function(calls: list[traceback.FrameSummary]) -> str:
+    """The calls of a thread that runs a task, without what led to the task's own function."""
     below = [
-        index
-        for index, entry in enumerate(frames)
-        if entry.filename == Task.run.__code__.co_filename
+        index for index, call in enumerate(calls) if call.filename == Task.run.__code__.co_filename
     ]
-    return "".join(traceback.format_list(frames[below[0] + 1 if below else 0 :])).rstrip()
+    return "".join(traceback.format_list(calls[below[0] + 1 if below else 0 :])).rstrip()

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import re
 import tempfile
+from collections.abc import Collection
 from traceback import FrameSummary
 from typing import IO
 
@@ -13,30 +14,34 @@ _THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+)")
 _CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 
 
-def stacks() -> dict[int, list[FrameSummary]]:
-    """The calls that every thread of this process is in, by its ident, the oldest call first.
+def stacks(threads: Collection[int]) -> dict[int, list[FrameSummary]]:
+    """The calls that threads of this process are in, the oldest first.
 
     `faulthandler` writes them down at one moment. A frame of `sys._current_frames` would keep the
     variables of its call alive beyond that call's end, to be freed on this thread. To free rows,
     mysqlclient locks their connection: the statement that has it by then would be refused.
 
-    It tells of no more than a hundred threads. Empty where there is no file to write to.
+    Args:
+        threads: their idents.
+
+    Returns:
+        By ident; without threads that have ended, or come after a hundred others, and empty where
+        there is no file to write to.
     """
+    found: dict[int, list[FrameSummary]] = {}
+    calls: list[FrameSummary] | None = None
     try:
         with _file() as file:
             faulthandler.dump_traceback(file, all_threads=True)
             file.seek(0)
-            lines = file.read().splitlines()
+            for line in file:
+                if thread := _THREAD.match(line):
+                    ident = int(thread[1], 16)
+                    calls = found.setdefault(ident, []) if ident in threads else None
+                elif calls is not None and (call := _CALL.match(line)):
+                    calls.insert(0, FrameSummary(call[1], int(call[2]), call[3]))
     except OSError:
         return {}
-    found: dict[int, list[FrameSummary]] = {}
-    calls: list[FrameSummary] = []
-    for line in lines:
-        thread, call = _THREAD.match(line), _CALL.match(line)
-        if thread:
-            calls = found[int(thread[1], 16)] = []
-        elif call:
-            calls.insert(0, FrameSummary(call[1], int(call[2]), call[3]))
     return found
 
 
