@@ -15,11 +15,6 @@ from stack.soak.run import CLIENTS, Run
 from stack.soak.times import Times
 from stack.soak.verdict import faults
 
-# glibc keeps what a thread frees for that thread: it fills up slowly, by some MiB for 30 threads in
-# the first ten minutes, and then no more. Without that, what grows is what the application keeps.
-# (The GNU C Library Reference Manual, Memory Allocation Tunables)
-ALLOCATOR = "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=2"
-
 
 def soak_at(
     url: str,
@@ -55,7 +50,6 @@ def soak_at(
     environ = {
         "STACK_APPLICATION": "stack.soak.application:application",
         "STACK_PROCESSES": "2",
-        "GLIBC_TUNABLES": ALLOCATOR,
         FOLDER: str(farewells),
     }
     with servers.site(folder, url, environ=environ) as site:
