@@ -67,6 +67,12 @@ OF_USER = Counter(row["user_id"] for row in ROWS["orders"])
 Visit = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _no_session_is_left() -> Iterator[None]:
+    yield
+    assert not db.session.registry.registry
+
+
 @pytest.fixture
 def app(database: Database, tmp_path: Path) -> Iterator[Flask]:
     app = Flask("tests.sqlalchemy")
@@ -343,6 +349,10 @@ def test_without_flask_sqlalchemy_in_the_application_the_error_says_what_to_pass
     app = Flask("tests.sqlalchemy")
     app.testing = True
     FlaskCommonPool(app)
+
+    # what Flask-SQLAlchemy does in an application that has it: another app context may have the
+    # same id as this one, and would have its session
+    app.teardown_appcontext(lambda _: db.session.remove())
 
     @app.get("/")
     def view() -> str:
