@@ -79,10 +79,10 @@ def mariadb(folder: Path, run: Path, *, durable: bool = False) -> Iterator[Maria
     program = find_program("mariadbd")
     folder.mkdir(parents=True, exist_ok=True)
     user = database_user(folder / "data")
-    _install(folder, user)
     ours = run / "mariadb"
     ours.mkdir()
     own(ours, user)
+    _install(folder, ours, user)
     password = secrets.token_urlsafe(24)
     init_file = ours / "init.sql"
     init_file.write_text(_init_sql(password), encoding="utf-8")
@@ -116,7 +116,7 @@ def mariadb(folder: Path, run: Path, *, durable: bool = False) -> Iterator[Maria
         child.stop(grace=_STOP_GRACE)
 
 
-def _install(folder: Path, user: User | None) -> None:
+def _install(folder: Path, ours: Path, user: User | None) -> None:
     data, stamp, log = folder / "data", folder / "installed", folder / "install.log"
     if stamp.exists():
         return
@@ -131,6 +131,7 @@ def _install(folder: Path, user: User | None) -> None:
                     program,
                     "--no-defaults",
                     f"--datadir={data}",
+                    f"--tmpdir={ours}",  # a server that starts removes all others' tables in it
                     "--auth-root-authentication-method=normal",
                     "--skip-test-db",
                     *_as_root(user),

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import Engine, literal, select
+from sqlalchemy.orm import Session
+
 from commonpool import OwnerExecutor
 from commonpool.owner import current
 
@@ -50,4 +53,33 @@ class Request:
         """Wait for its end; fail after `limit` seconds: then it hangs."""
         self._thread.join(limit)
         assert not self._thread.is_alive(), f"a request has not ended after {limit} s"
+        return self
+
+
+class RequestInTransaction(Request):
+    """A request that has begun a transaction, and waits until it may go on."""
+
+    def __init__(self, engine: Engine, go_on: Callable[[Session], Any], seconds: float) -> None:
+        """Start it, and wait until its transaction has begun.
+
+        Args:
+            engine: of the session.
+            go_on: what it does then, with its session.
+            seconds: until its deadline, from now.
+        """
+        begun, self._may_go_on = threading.Event(), threading.Event()
+
+        def work() -> Any:
+            with Session(engine) as session:
+                session.scalar(select(literal(1)))
+                begun.set()
+                assert self._may_go_on.wait(CEILING)
+                return go_on(session)
+
+        super().__init__(work, seconds)
+        assert begun.wait(CEILING)
+
+    def let_go_on(self) -> Request:
+        """Let it go on."""
+        self._may_go_on.set()
         return self

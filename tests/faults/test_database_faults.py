@@ -6,7 +6,6 @@ again, no connection stays checked out, and the next request after the recovery 
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -17,7 +16,7 @@ from sqlalchemy.orm import Session
 import commonpool.ext.sqlalchemy  # noqa: F401 - makes statements tasks
 from commonpool import DeadlineExceeded, process, run_in_parallel, testing
 from commonpool.ext.sqlalchemy import stats
-from tests.faults.requests import CEILING, Request
+from tests.faults.requests import CEILING, Request, RequestInTransaction
 from tests.helpers import wait_until
 from tests.sqlalchemy.databases import missing_driver
 
@@ -239,21 +238,14 @@ def test_with_no_connection_left_who_has_one_is_answered_on_it_and_who_has_none_
 @pytest.mark.parametrize("fault", ["frozen"], indirect=True)
 def test_a_transaction_that_is_open_when_a_fault_begins_is_given_up_by_the_deadline(engine, fault):
     warm(engine)
-    begun, go_on = threading.Event(), threading.Event()
 
-    def request():
-        with Session(engine) as session:
-            session.scalar(select(literal(1)))
-            begun.set()
-            assert go_on.wait(CEILING)
-            # a time limit of its own, so that none of them runs on the session's connection
-            run_in_parallel([select(literal(2))] * 2, session=session, timeout=DEADLINE / 2)
+    def go_on(session):
+        # a time limit of its own, so that none of them runs on the session's connection
+        run_in_parallel([select(literal(2))] * 2, session=session, timeout=DEADLINE / 2)
 
-    asked = Request(request, 2 * DEADLINE)
-    assert begun.wait(CEILING)
+    request = RequestInTransaction(engine, go_on, 2 * DEADLINE)
     with fault():
-        go_on.set()
-        assert is_error(asked)
+        assert is_error(request.let_go_on())
         assert holds_nothing(engine)
     assert is_well(engine)
 
@@ -263,22 +255,14 @@ def test_a_transaction_that_is_open_when_a_fault_begins_is_given_up_by_the_deadl
 def test_what_a_request_ends_in_is_not_replaced_by_the_error_of_its_rollback(
     engine, fault, fails, caplog
 ):
-    begun, go_on = threading.Event(), threading.Event()
+    def go_on(_):
+        if fails:
+            raise LookupError("mine")
+        return "mine"
 
-    def request():
-        with Session(engine) as session:
-            session.scalar(select(literal(1)))
-            begun.set()
-            assert go_on.wait(CEILING)
-            if fails:
-                raise LookupError("mine")
-            return "mine"
-
-    asked = Request(request, DEADLINE)
-    assert begun.wait(CEILING)
+    request = RequestInTransaction(engine, go_on, DEADLINE)
     with fault():
-        go_on.set()
-        ended = asked.ended()
+        ended = request.let_go_on().ended()
     assert ended.value == "mine" or str(ended.error) == "mine"
     assert "did not answer a ROLLBACK" in caplog.text
     assert holds_nothing(engine)

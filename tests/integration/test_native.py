@@ -17,8 +17,10 @@ from stack.native import __main__ as commands
 from stack.native.child import Child
 from stack.native.errors import NativeError
 from stack.native.lock import sole_user
+from stack.native.mariadb import mariadb
 from stack.native.ports import free_port, require_free
 from stack.native.programs import find_program
+from stack.native.servers import run_folder
 from stack.native.waiting import wait_until as wait_for
 from tests.integration.helpers import group_members, wait_until
 
@@ -92,6 +94,16 @@ def test_a_server_that_ends_at_start_is_an_error_with_the_end_of_its_log(tmp_pat
     with pytest.raises(NativeError, match=r"(?s)thing ended by itself.*no such luck"):
         child.wait_ready(lambda: False, 30)
     child.stop()
+
+
+def test_databases_that_are_made_at_once_have_temporary_tables_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_folder() as folder, run_folder() as run:
+        # where all would have theirs: each server that starts removes what is there
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+        with mariadb(folder, run) as database:
+            assert database.child.running
 
 
 def test_a_server_that_never_gets_ready_is_an_error_after_the_limit(tmp_path: Path) -> None:
