@@ -77,6 +77,7 @@ class SlowStatement(Step):
                 return [future.result().scalar() for future in futures]
             return [row.scalar() for row in run_in_parallel(asked, timeout=self._timeout)]
         except DeadlineExceeded:
+            db.session.rollback()  # its own connection may have been cut
             return LATE
 
     def right(self, outcome: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 
 import pytest
@@ -10,6 +11,9 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError
 
 from commonpool import DeadlineExceeded, OwnerExecutor
+from commonpool.ext.sqlalchemy import running_statement, stopping
+from commonpool.ext.sqlalchemy.running_statement import RunningStatement
+from commonpool.ext.sqlalchemy.servers import MariaDB
 from commonpool.ext.sqlalchemy.stats import stats
 from tests.helpers import Gate, wait_until
 from tests.sqlalchemy.stopping.helpers import (
@@ -259,6 +263,39 @@ def test_a_statement_that_ends_without_saying_that_it_was_stopped_gives_no_resul
     assert str(seen.error).endswith("the statement was stopped in the database: DO SLEEP(30)")
     with engine.connect() as connection:
         assert connection.connection.dbapi_connection is not opened[0]
+        assert connection.scalar(select(1)) == 1
+
+
+@pytest.mark.databases("mariadb")
+def test_a_stop_that_comes_after_the_servers_own_limit_costs_no_connection(
+    pool, database, make_engine, monkeypatch
+):
+    monkeypatch.setattr(running_statement, "CUT_AFTER", 30.0)
+    monkeypatch.setattr(stopping, "LIMIT_AFTER", 1.0)  # after the stop has begun
+    ended, stopped = threading.Event(), []
+    end, stop = RunningStatement.end, MariaDB.stop
+
+    def told_of_its_end(statement):
+        ended.set()
+        end(statement)
+
+    def stop_too_late(*args, **kwargs):
+        assert ended.wait(30)
+        stop(*args, **kwargs)
+        stopped.append(args)
+
+    monkeypatch.setattr(RunningStatement, "end", told_of_its_end)
+    monkeypatch.setattr(MariaDB, "stop", stop_too_late)
+    engine = make_engine(pool_size=1, max_overflow=0)
+    opened = []
+    event.listen(engine, "connect", lambda connection, _: opened.append(connection))
+    with engine.connect():
+        ended.clear()
+    seen = run_past_deadline(pool, execute(engine, database.endless()), limit=30)
+    assert isinstance(seen.error, DeadlineExceeded)
+    assert len(stopped) == 1
+    with engine.connect() as connection:
+        assert connection.connection.dbapi_connection is opened[0]
         assert connection.scalar(select(1)) == 1
 
 

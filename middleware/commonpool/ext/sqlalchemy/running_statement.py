@@ -179,7 +179,10 @@ class RunningStatement:
         """
         if not self.was_touched:
             return True
-        return self._sure and not self._cut and self._server.was_stopped(error)
+        if self._cut or not self._sure:
+            return False
+        # its server's own limit came first: a stop that comes between statements hits none
+        return self._server.was_stopped(error) or self._server.ran_too_long(error)
 
     def accounts_for(self, error: BaseException) -> bool:
         """Whether a DBAPI error has come of the deadline, or of its having been abandoned."""

@@ -129,6 +129,15 @@ def own_connection(session: Session, engine: Engine) -> Connection | None:
     return None
 
 
+def has_lost_connection(session: Session) -> bool:
+    """Whether a session's transaction has ended by the loss of its connection."""
+    return any(
+        connection.invalidated
+        for connection in _connections.get(session, ())
+        if not connection.closed
+    )
+
+
 def claim(session: Session) -> None:
     """Note that a session belongs to what runs here, so that other tasks are kept from using it.
 

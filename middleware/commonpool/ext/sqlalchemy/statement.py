@@ -15,11 +15,13 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, event
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
+from commonpool.errors import DeadlineExceeded
 from commonpool.ext.sqlalchemy.call import StatementCall, name_of
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
 from commonpool.ext.sqlalchemy.sessions import (
     check_belongs_here,
     claim,
+    has_lost_connection,
     others_listen,
     own_connection,
     own_options,
@@ -37,6 +39,11 @@ from commonpool.ext.sqlalchemy.stand import Stand, stand_for
 from commonpool.ext.sqlalchemy.statements import examine
 from commonpool.ext.sqlalchemy.stats import Reason, count
 from commonpool.staged import Call, Progress, StagedTask
+
+LOST = (
+    "The session's own connection was lost by that, and its transaction with it: call the "
+    "session's rollback() before it is used again."
+)
 
 
 class StatementTask(StagedTask):
@@ -119,6 +126,8 @@ class StatementTask(StagedTask):
         try:
             progress = here.switch()
         except BaseException as error:
+            if isinstance(error, DeadlineExceeded) and has_lost_connection(self.session):
+                error.add_note(LOST)
             self.error = error
             self._greenlet = None  # which refers to this task in turn
             return Progress.DONE
