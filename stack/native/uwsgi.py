@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 INI = ROOT / "uwsgi.ini"
 
+ENVIRON = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""What a program cannot set for itself: see "Memory" in docs/operations.md."""
+
 _START_LIMIT = 60.0  # seconds for every worker process to load the application
 _LOADED = re.compile(r"^WSGI app \d+ .* ready in .* pid: (\d+)", re.MULTILINE)
 
@@ -97,7 +100,8 @@ def uwsgi(
 
     Args:
         log: its log, appended to.
-        environ: its whole environment; `DATABASE_URL` and `STACK_*` belong here.
+        environ: its whole environment, but for `ENVIRON` where it says nothing of that;
+            `DATABASE_URL` and `STACK_*` belong here.
         run: the folder of its sockets, with nginx in front (``STACK_RUN_DIR``).
         port: the port for HTTP, without nginx (``PORT``). One of the two is needed.
         ini: its configuration.
@@ -108,7 +112,8 @@ def uwsgi(
     """
     if (run is None) == (port is None):
         raise ValueError("uWSGI needs a run folder or a port, not both")
-    environ = {name: value for name, value in environ.items() if not name.startswith("UWSGI_")}
+    given = {name: value for name, value in environ.items() if not name.startswith("UWSGI_")}
+    environ = ENVIRON | given
     environ.pop("STACK_RUN_DIR", None)
     environ.pop("PORT", None)
     environ |= {"STACK_RUN_DIR": str(run)} if run else {"PORT": str(port)}

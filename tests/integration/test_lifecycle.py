@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from stack.native import servers
 from tests.integration.helpers import get_in_flight, group_members, new_client, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from stack.native.mariadb import MariaDB
     from stack.native.servers import Site
@@ -41,6 +43,24 @@ def test_a_reload_answers_the_request_in_flight_and_renews_the_processes(
     assert site.uwsgi.child.pid == master
     with new_client(site.nginx.url) as client:
         assert client.get("/sleep/sql", params={"seconds": 0, "queries": 4}).status_code == 200
+
+
+@pytest.mark.parametrize("own", [None, "glibc.malloc.tcache_count=3"])
+def test_the_c_library_is_told_how_to_keep_memory_in_every_process(
+    make_site: Callable[..., Site], own: str | None
+) -> None:
+    site = make_site(**({} if own is None else {"GLIBC_TUNABLES": own}))
+    expected = own or "glibc.malloc.tcache_count=0"
+
+    def told(pid: int) -> bool:
+        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return f"GLIBC_TUNABLES={expected}".encode() in environ
+
+    before = site.uwsgi.worker_pids()
+    assert all(told(pid) for pid in (site.uwsgi.child.pid, *before))
+    site.uwsgi.reload()
+    wait_until(lambda: renewed(site, before), 60, what="new worker processes")
+    assert all(told(pid) for pid in (site.uwsgi.child.pid, *site.uwsgi.worker_pids()))
 
 
 def test_a_request_that_comes_during_a_reload_waits_and_is_answered(

@@ -13,7 +13,7 @@ from stack.native import servers
 from stack.native.nginx import nginx
 from stack.native.ports import free_port
 from stack.native.servers import run_folder
-from stack.native.uwsgi import INI
+from stack.native.uwsgi import ENVIRON, INI
 from tests.integration.held_socket import QUEUE, Service, held_socket
 from tests.integration.helpers import wait_until
 from tests.integration.load import Load
@@ -45,12 +45,17 @@ def settings(text: str) -> dict[str, str]:
 
 def test_the_documented_units_fit_uwsgi_ini() -> None:
     ini = settings(INI.read_text())
-    units = settings((INI.parent / "docs" / "operations.md").read_text())
+    page = (INI.parent / "docs" / "operations.md").read_text()
+    units = settings(page)
     assert int(units["Backlog"]) == int(ini["listen"]) == QUEUE
     assert units["ListenStream"] == f"/run/{units['RuntimeDirectory']}/uwsgi.sock"
     assert int(units["TimeoutStopSec"]) > int(ini["worker-reload-mercy"])
     assert units["KillMode"] == "mixed"
     assert units["RuntimeDirectoryPreserve"] == "yes"
+    for name, value in ENVIRON.items():
+        assert (
+            f"\nEnvironment={name}={value}\n" in (INI.parent / "docs" / "operations.md").read_text()
+        )
 
 
 def renew(server: UWSGI, ask: Callable[[], object]) -> None:
