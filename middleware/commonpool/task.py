@@ -79,11 +79,14 @@ class Owner:
         at_workers: its tasks that a worker runs or has been promised.
         ended: nothing of it is queued any more; what it submits runs in the caller.
         lasting: what it has submitted is still run when the pool closes.
+        wants: how many workers it could keep busy.
+        counted: how many of those are counted as usual demand.
         watch: the watcher's entry for its deadline.
     """
 
     __slots__ = (
         "at_workers",
+        "counted",
         "deadline",
         "ended",
         "fan_outs",
@@ -91,6 +94,7 @@ class Owner:
         "line",
         "pool",
         "queued",
+        "wants",
         "watch",
     )
 
@@ -103,6 +107,8 @@ class Owner:
         self.fan_outs: dict[FanOut, None] = {}
         self.line: OrderedDict[FanOut, None] = OrderedDict()
         self.queued = 0
+        self.wants = 0
+        self.counted = 0
         self.at_workers: dict[Task, None] = {}
         self.ended = False
         self.watch: Watch | None = None

@@ -8,16 +8,18 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
+from commonpool.task import Task
+
 session_providers: list[Callable[[], Session | None]] = []
 """Asked on the caller's thread, in turn: whose are statements that name no session?"""
 
 
-def found_session(given: Any, name: str) -> Session:
+def found_session(given: Any, task: Task) -> Session:
     """The session that a statement is for.
 
     Args:
         given: what was given as such; `None` to ask the providers.
-        name: of the statement, for errors.
+        task: what asks, for errors.
 
     Raises:
         TypeError: there is none, or it is none that can be used.
@@ -29,8 +31,8 @@ def found_session(given: Any, name: str) -> Session:
                 break
         else:
             raise TypeError(
-                f"Whose is {name}? Pass the session: run_in_parallel([...], session=session); or "
-                "submit a method of it: executor.submit(session.execute, statement)."
+                f"Whose is {task.name}? Pass the session: run_in_parallel([...], session=session); "
+                "or submit a method of it: executor.submit(session.execute, statement)."
             )
     session = given() if isinstance(given, scoped_session) else given
     if isinstance(session, AsyncSession | async_scoped_session):

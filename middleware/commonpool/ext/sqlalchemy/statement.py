@@ -113,7 +113,7 @@ class StatementTask(StagedTask):
             TypeError: it has no session, or one that cannot be used so.
             WrongThread: its session belongs to the caller of the task that this is.
         """
-        session = self._session = found_session(self._session, self.name)
+        session = self._session = found_session(self._session, self)
         claim(session)
         listen_to(session)
 
