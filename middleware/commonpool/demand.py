@@ -31,6 +31,10 @@ NEWCOMER = 1 / 16
 """The weight of a newcomer in what is usual."""
 
 
+STEP = 0.001
+"""Seconds that pass before the means are brought up to date again."""
+
+
 class Demand:
     """What the owners of a pool want, on average over the last moments.
 
@@ -45,50 +49,59 @@ class Demand:
     Args:
         workers: how many there may be.
         clock: seconds, monotonic.
+
+    Attributes:
+        usual: up to how many workers it is usual to want.
+        large: how many owners want more now.
     """
 
     def __init__(self, workers: int, clock: Callable[[], float]) -> None:
+        self.usual = 0.0
+        self.large = 0
         self._workers = workers
         self._clock = clock
-        self._usual = 0.0  # what an owner wants when it comes
         self._wanted = 0  # now, by owners that want no more than is usual
         self._owners = 0  # now, of that kind
         self._mean_wanted = 0.0
         self._mean_owners = 0.0
-        self._counted_at = clock()
+        self._updated_at = clock()
 
     def came(self, wants: int) -> None:
         """An owner that wanted nothing wants so many workers."""
-        wants = min(wants, self._workers)
-        self._usual += NEWCOMER * (wants - self._usual) if self._usual else wants
+        usual = LARGE * min(wants, self._workers)
+        self.usual += NEWCOMER * (usual - self.usual) if self.usual else usual
 
     def changed(self, owner: Owner) -> None:
         """What an owner wants may have changed: it waits for more, or for less, or has begun."""
         wants = min(owner.queued + len(owner.at_workers), self._workers)
-        counted = wants if wants <= LARGE * self._usual else 0
         owner.wants = wants
+        counted = wants if wants <= self.usual else 0
+        large = wants > 0 and not counted
+        if large is not owner.is_large:
+            owner.is_large = large
+            self.large += 1 if large else -1
         if counted != owner.counted:
-            self._pass_time()
+            self._update()
             self._owners += (counted > 0) - (owner.counted > 0)
             self._wanted += counted - owner.counted
             owner.counted = counted
 
     def limit(self, owner: Owner) -> int:
         """How many workers an owner may have at the moment."""
-        if owner.wants <= LARGE * self._usual or not (self._mean_wanted or self._wanted):
+        if not owner.is_large:
             return self._workers
-        self._pass_time()
+        self._update()
         room = math.ceil(self._mean_wanted - NEGLIGIBLE)
         equal_part = math.ceil(self._workers / (self._mean_owners + 1) - NEGLIGIBLE)
         return max(self._workers - room, equal_part, 1)
 
-    def _pass_time(self) -> None:
+    def _update(self) -> None:
         """Bring the means up to now, from what was wanted since the last time."""
         now = self._clock()
-        passed = now - self._counted_at
-        if passed <= 0:
+        passed = now - self._updated_at
+        if passed < STEP:
             return
-        self._counted_at = now
+        self._updated_at = now
         weight = 1 - math.exp(-passed / LATELY)
         self._mean_wanted += weight * (self._wanted - self._mean_wanted)
         self._mean_owners += weight * (self._owners - self._mean_owners)

@@ -47,7 +47,7 @@ class FairQueue:
     @property
     def ready(self) -> bool:
         """Whether `take` would return a task."""
-        if self.demand is not None:
+        if self.demand is not None and self.demand.large:
             self._turn_over()
         return bool(self._turns)
 
@@ -59,9 +59,9 @@ class FairQueue:
     def may_start(self, owner: Owner) -> bool:
         """Whether one more task of this owner may be at a worker."""
         started = len(owner.at_workers)
-        if started >= self.share:
+        if owner.is_large and self.demand is not None and started >= self.demand.limit(owner):
             return False
-        return self.demand is None or started < self.demand.limit(owner)
+        return started < self.share
 
     def _turn_over(self) -> None:
         """Bring who has the next turn up to date: how much room is to be left changes with time."""

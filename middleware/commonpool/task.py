@@ -81,6 +81,7 @@ class Owner:
         lasting: what it has submitted is still run when the pool closes.
         wants: how many workers it could keep busy.
         counted: how many of those are counted as usual demand.
+        is_large: whether it wants more than is usual.
         watch: the watcher's entry for its deadline.
     """
 
@@ -90,6 +91,7 @@ class Owner:
         "deadline",
         "ended",
         "fan_outs",
+        "is_large",
         "lasting",
         "line",
         "pool",
@@ -109,6 +111,7 @@ class Owner:
         self.queued = 0
         self.wants = 0
         self.counted = 0
+        self.is_large = False
         self.at_workers: dict[Task, None] = {}
         self.ended = False
         self.watch: Watch | None = None

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stack.bench import dashboard, entities, fan_out, footprint, requests
+from stack.bench import dashboard, entities, fan_out, footprint, regression, requests
 from stack.bench.samples import Samples
 from stack.native.errors import NativeError
 from stack.native.servers import servers as start
@@ -30,11 +30,18 @@ MILLI = 1e3
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1, 1000), default=30, show_default=True)
 @click.option("--servers/--no-servers", default=True, help="With nginx, uWSGI and MariaDB, or not.")
-def bench(rounds: int, *, servers: bool) -> None:
+@click.option(
+    "--quick", is_flag=True, help="Count instead what does not depend on the machine: in seconds."
+)
+@click.option("--record", is_flag=True, help="Keep those counts, to be held against from now on.")
+def bench(rounds: int, *, servers: bool, quick: bool, record: bool) -> None:
     """Measure commonpool beside its peers, by turns, on this machine.
 
     Ratios count, not times: machines are shared and noisy.
     """
+    if quick or record:
+        count(keep=record)
+        return
     console.print(machine())
     show_fan_out(fan_out.measure(progress(rounds, "fan-out of 20 tasks")))
     show_footprint(footprint.footprint(), footprint.measure(progress(rounds, "unused middleware")))
@@ -44,6 +51,33 @@ def bench(rounds: int, *, servers: bool) -> None:
             url = running.mariadb.url
             show_entities(*entities.measure(url, progress(rounds, "objects")))
             show_dashboard(dashboard.measure(url, progress(rounds, "dashboard")))
+
+
+def count(*, keep: bool) -> None:
+    """Count what the pool costs, and hold it against the record, or keep it as that.
+
+    Raises:
+        click.ClickException: something has grown by more than is allowed.
+    """
+    numbers, before = regression.measure(), regression.recorded() or {}
+    table = Table(title=f"What it costs, Python {regression.PYTHON}", title_justify="left")
+    table.add_column("")
+    for column in ("now", "recorded", "ratio"):
+        table.add_column(column, justify="right")
+    for what, number in numbers.items():
+        old = before.get(what)
+        ratio = "" if not old else f"{number / old:.3f}"
+        table.add_row(what, f"{number:,}", "" if old is None else f"{old:,}", ratio)
+    console.print(table)
+    if keep:
+        regression.record(numbers)
+        return
+    if not before:
+        raise click.ClickException(
+            f"nothing is recorded for Python {regression.PYTHON}: make bench ARGS=--record"
+        )
+    if grown := regression.grown(numbers, before):
+        raise click.ClickException("it costs more than it did:\n  " + "\n  ".join(grown))
 
 
 def progress(rounds: int, what: str) -> Iterable[int]:

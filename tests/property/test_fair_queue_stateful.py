@@ -169,6 +169,7 @@ class FairQueueMachine(RuleBasedStateMachine):
             for owner in self.all_owners:
                 self.demand.changed(owner)
             assert (self.demand._wanted, self.demand._owners) == (0, 0)  # noqa: SLF001
+            assert not self.demand.large
         assert self.queue.queued == self.queue.owners_waiting == 0
         assert not [fan_out for fan_out in self.everything if fan_out.unstarted]
         assert not self.queue.fan_outs()

@@ -139,7 +139,7 @@ def test_who_is_held_back_has_an_equal_part_of_the_workers_and_one_at_least(
             queue.enter(fan_out)
         clock.now += 20 * LATELY
         large = fan_out_of(100 * WORKERS)
-        large.owner.wants = 100 * WORKERS  # what is usual is as much as there is
+        large.owner.is_large = True  # though here as much is usual as there is
         limit = queue.demand.limit(large.owner)
         assert limit == max(1, math.ceil(WORKERS / (owners + 1)))
         for fan_out in small:
@@ -168,7 +168,7 @@ def test_nothing_is_counted_when_nobody_wants_anything(queue, demand, small_ones
     running = take_all(queue) + small_ones(LATELY)
     queue.withdraw(large)
     finish(queue, running + take_all(queue))
-    assert (demand._wanted, demand._owners) == (0, 0)  # noqa: SLF001 - what would add up unseen
+    assert (demand._wanted, demand._owners, demand.large) == (0, 0, 0)  # noqa: SLF001 - would add up
 
 
 # In the pool: run_in_parallel, whose caller runs one of the tasks itself
