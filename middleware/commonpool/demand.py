@@ -86,10 +86,8 @@ class Demand:
             self._wanted += counted - owner.counted
             owner.counted = counted
 
-    def limit(self, owner: Owner) -> int:
-        """How many workers an owner may have at the moment."""
-        if not owner.is_large:
-            return self._workers
+    def limit(self) -> int:
+        """How many workers each owner may have at the moment that wants more than is usual."""
         self._update()
         room = math.ceil(self._mean_wanted - NEGLIGIBLE)
         equal_part = math.ceil(self._workers / (self._mean_owners + 1) - NEGLIGIBLE)

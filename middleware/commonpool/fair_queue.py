@@ -37,6 +37,7 @@ class FairQueue:
         self._waiting: dict[Owner, None] = {}
         self._turns: OrderedDict[Owner, None] = OrderedDict()
         self._held_back: OrderedDict[Owner, None] = OrderedDict()
+        self._held_back_at = 0  # the least limit at which one of those was held back
         self._hungry: OrderedDict[FanOut, None] = OrderedDict()
 
     @property
@@ -59,7 +60,7 @@ class FairQueue:
     def may_start(self, owner: Owner) -> bool:
         """Whether one more task of this owner may be at a worker."""
         started = len(owner.at_workers)
-        if owner.is_large and self.demand is not None and started >= self.demand.limit(owner):
+        if owner.is_large and self.demand is not None and started >= self.demand.limit():
             return False
         return started < self.share
 
@@ -67,9 +68,12 @@ class FairQueue:
         """Bring who has the next turn up to date: how much room is to be left changes with time."""
         while self._turns and not self.may_start(owner := next(iter(self._turns))):
             self._refresh(owner)
-        if not self._turns:
-            for owner in list(self._held_back):
-                self._refresh(owner)
+        if self._held_back and not self._turns and self.demand is not None:
+            limit = self.demand.limit()
+            if limit > self._held_back_at:  # else none of them may have one more
+                self._held_back_at = limit
+                for owner in list(self._held_back):
+                    self._refresh(owner)
 
     def enter(self, fan_out: FanOut) -> int:
         """Give the fan-out's unstarted tasks places as far as there are any; how many it holds."""
@@ -250,7 +254,8 @@ class FairQueue:
             self._held_back.pop(owner, None)
             return
         self._turns.pop(owner, None)
-        if owner.queued and len(owner.at_workers) < self.share:
+        if self.demand is not None and owner.queued and len(owner.at_workers) < self.share:
             self._held_back.setdefault(owner, None)
+            self._held_back_at = min(self._held_back_at, self.demand.limit())
         else:
             self._held_back.pop(owner, None)

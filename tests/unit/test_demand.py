@@ -138,12 +138,30 @@ def test_who_is_held_back_has_an_equal_part_of_the_workers_and_one_at_least(
         for fan_out in small:
             queue.enter(fan_out)
         clock.now += 20 * LATELY
-        large = fan_out_of(100 * WORKERS)
-        large.owner.is_large = True  # though here as much is usual as there is
-        limit = queue.demand.limit(large.owner)
-        assert limit == max(1, math.ceil(WORKERS / (owners + 1)))
+        assert queue.demand.limit() == max(1, math.ceil(WORKERS / (owners + 1)))
         for fan_out in small:
             queue.withdraw(fan_out)
+
+
+def test_those_held_back_are_looked_at_again_when_they_may_have_more_and_not_before(
+    queue, small_ones, fan_out_of, clock, monkeypatch
+):
+    finish(queue, small_ones(10 * LATELY))
+    large = [fan_out_of(100) for _ in range(3)]
+    for fan_out in large:
+        queue.enter(fan_out)
+    while queue.take() is not None:
+        pass
+    assert queue.holds_back
+    looked_at = []
+    refresh = queue._refresh  # noqa: SLF001 - it is what takes time
+    monkeypatch.setattr(queue, "_refresh", lambda owner: (looked_at.append(owner), refresh(owner)))
+    assert not any(queue.ready for _ in range(10))
+    assert len(looked_at) <= len(large)
+    looked_at.clear()
+    clock.now += 10 * LATELY
+    assert queue.ready
+    assert {fan_out.owner for fan_out in large} <= set(looked_at)
 
 
 def test_as_time_passes_the_large_one_may_have_more_and_at_last_all(
