@@ -3,7 +3,7 @@
 # Settings, all optional:
 #   PORT=8080        where `make demo` and `make stack` answer, on 127.0.0.1
 #   PYTHON=python3   the Python for .venv; 3.11 or newer
-#   ARGS=            arguments for pytest (`make test ARGS="-k name"`), the benchmark or the soak
+#   ARGS=            arguments for pytest (`make test ARGS="-k name"`), the benchmarks or the soak
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
@@ -36,7 +36,7 @@ stack: ## The same page from nginx, uWSGI and MariaDB on this machine
 .PHONY: test
 test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
 	@bin/system-packages databases
-	@$(VENV) test "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test --group mariadb $(DATA)
+	@$(VENV) test "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test --group mariadb --group compare $(DATA)
 	@bin/test $(ARGS)
 
 .PHONY: check
@@ -53,6 +53,12 @@ bench: ## Measure against the peers, through nginx, uWSGI and MariaDB
 	@bin/system-packages servers
 	@$(VENV) stack "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb $(DATA)
 	@exec .venv/bin/python -m stack.bench $(ARGS)
+
+.PHONY: compare
+compare: ## All peers and servers in turn, into docs/benchmarks (ARGS="--help": what to choose)
+	@bin/system-packages compare
+	@$(VENV) compare "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb --group compare $(DATA)
+	@exec .venv/bin/python -m stack.compare $(ARGS)
 
 .PHONY: soak
 soak: ## Ten minutes of failures, timeouts and reloads: nothing may be left over
