@@ -11,7 +11,6 @@ from enum import Enum
 from commonpool.budget import Budget
 from commonpool.config import PoolConfig
 from commonpool.crew import Crew, Worker
-from commonpool.demand import Demand
 from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
 from commonpool.put_off import PutOff
@@ -69,7 +68,6 @@ class Dispatch:
         self._queue = FairQueue(
             capacity=config.waiting_places,
             share=config.max_workers_per_request or config.max_workers,
-            demand=Demand(config.max_workers, clock),
         )
         self._crew = Crew(config.max_workers, work, clock)
         self._put_off = PutOff()
@@ -231,11 +229,6 @@ class Dispatch:
     def _summon(self) -> Worker | None:
         self._queue.fed = False
         return self._crew.summon() if self._queue.ready else None
-
-    @property
-    def holds_back(self) -> bool:
-        """Whether tasks wait for room that is left to others, and nobody may come to tell of it."""
-        return self._queue.holds_back
 
     def summon(self) -> Worker | None:
         """A worker to rouse, if there is something in the queue for one and none is on its way."""

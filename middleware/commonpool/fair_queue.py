@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from commonpool.demand import Demand
 from commonpool.task import FanOut, Owner, Task
 
 
@@ -16,7 +15,6 @@ class FairQueue:
         At most `capacity` tasks hold a waiting place.
         Owners take turns: one that may have a worker is passed over by each other once at most.
         No owner has more than `share` tasks at workers.
-        One that wants more than is usual leaves room for others, as `Demand` has it.
         Within an owner, tasks are taken in the order in which they came.
         A newcomer to a full queue takes places of the owner that has most, down to an equal number.
         While a place is free, no task is without one.
@@ -24,20 +22,16 @@ class FairQueue:
     The caller holds one lock around every call.
     """
 
-    def __init__(self, capacity: int, share: int, demand: Demand | None = None) -> None:
+    def __init__(self, capacity: int, share: int) -> None:
         self.capacity = capacity
         self.share = share
-        self.demand = demand
         self.queued = 0
         self.fed = False  # whether free places went to tasks, since somebody set this to False
-        # All owners that hold places; of those, the ones that may have a worker, in turn, and the
-        # ones that leave room for others, until they need not; and the fan-outs with more tasks
-        # than places. Lines are OrderedDicts: a dict whose first entry is taken again and again
-        # gets slower with each, and a deque cannot be left from the middle.
+        # All owners that hold places; of those, the ones that may have a worker, in turn; and the
+        # fan-outs with more tasks than places. Lines are OrderedDicts: a dict whose first entry is
+        # taken again and again gets slower with each, and a deque cannot be left from the middle.
         self._waiting: dict[Owner, None] = {}
         self._turns: OrderedDict[Owner, None] = OrderedDict()
-        self._held_back: OrderedDict[Owner, None] = OrderedDict()
-        self._held_back_at = 0  # the least limit at which one of those was held back
         self._hungry: OrderedDict[FanOut, None] = OrderedDict()
 
     @property
@@ -48,39 +42,16 @@ class FairQueue:
     @property
     def ready(self) -> bool:
         """Whether `take` would return a task."""
-        if self.demand is not None and self.demand.large:
-            self._turn_over()
         return bool(self._turns)
-
-    @property
-    def holds_back(self) -> bool:
-        """Whether an owner that could keep more workers busy leaves them to others."""
-        return bool(self._held_back)
 
     def may_start(self, owner: Owner) -> bool:
         """Whether one more task of this owner may be at a worker."""
-        started = len(owner.at_workers)
-        if owner.is_large and self.demand is not None and started >= self.demand.limit():
-            return False
-        return started < self.share
-
-    def _turn_over(self) -> None:
-        """Bring who has the next turn up to date: how much room is to be left changes with time."""
-        while self._turns and not self.may_start(owner := next(iter(self._turns))):
-            self._refresh(owner)
-        if self._held_back and not self._turns and self.demand is not None:
-            limit = self.demand.limit()
-            if limit > self._held_back_at:  # else none of them may have one more
-                self._held_back_at = limit
-                for owner in list(self._held_back):
-                    self._refresh(owner)
+        return len(owner.at_workers) < self.share
 
     def enter(self, fan_out: FanOut) -> int:
         """Give the fan-out's unstarted tasks places as far as there are any; how many it holds."""
         wanted = fan_out.kept
         if wanted > 0:
-            if self.demand is not None and not fan_out.owner.wants:
-                self.demand.came(wanted)
             granted = min(wanted, self.capacity - self.queued)
             self._grant(fan_out, granted)
             if granted < wanted:
@@ -90,7 +61,7 @@ class FairQueue:
 
     def take(self) -> Task | None:
         """Claim the next task for a worker, which is counted as its owner's until `finish`."""
-        if not self.ready:
+        if not self._turns:
             return None
         owner, _ = self._turns.popitem(last=False)
         fan_out = next(iter(owner.line), None)
@@ -247,15 +218,7 @@ class FairQueue:
             self._waiting.setdefault(owner, None)
         else:
             self._waiting.pop(owner, None)
-        if self.demand is not None:
-            self.demand.changed(owner)
         if owner.queued and self.may_start(owner):
             self._turns.setdefault(owner, None)
-            self._held_back.pop(owner, None)
-            return
-        self._turns.pop(owner, None)
-        if self.demand is not None and owner.queued and len(owner.at_workers) < self.share:
-            self._held_back.setdefault(owner, None)
-            self._held_back_at = min(self._held_back_at, self.demand.limit())
         else:
-            self._held_back.pop(owner, None)
+            self._turns.pop(owner, None)

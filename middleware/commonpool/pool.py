@@ -16,7 +16,6 @@ from commonpool.adapters import task_of
 from commonpool.budget import Budget, Share
 from commonpool.config import PoolConfig
 from commonpool.crew import Worker
-from commonpool.demand import LATELY
 from commonpool.dispatch import Dispatch, Latch, Route, passed
 from commonpool.errors import (
     CommonPoolError,
@@ -60,8 +59,7 @@ class CommonPool(ThreadPoolExecutor):
         once by the thread that submits it.
         It is bounded: never more than `max_workers` workers, nor more than `max_queue` waiting
         tasks.
-        It is fair: owners take turns, none has more than `max_workers_per_request` workers, and
-        one that wants more than is usual leaves room for what the others have lately wanted.
+        It is fair: owners take turns, and none has more than `max_workers_per_request` workers.
         A task is claimed once, run at most once, and settled once.
         A thread is started only when there is a task for it and no idle worker.
         Closing takes at most its timeout and a second, whatever the tasks do.
@@ -89,7 +87,6 @@ class CommonPool(ThreadPoolExecutor):
         self.background_owner = Owner(self, lasting=True)
         self._own_owner = Owner(self, lasting=True)
         self._dispatch = Dispatch(self.config, self._work, clock)
-        self._looks_again = False
 
     # As an executor of the standard library
 
@@ -354,7 +351,8 @@ class CommonPool(ThreadPoolExecutor):
         done: Task | None = None
         while True:
             task, staying, next_worker, cancelled, latches = self._dispatch.turn(worker, done)
-            self._call(next_worker)
+            if next_worker is not None:
+                self._rouse(next_worker)
             for latch in latches:
                 latch.release()
             if done is not None:
@@ -443,25 +441,6 @@ class CommonPool(ThreadPoolExecutor):
             task.run()
             self._settle_here(task)
         return False
-
-    def _call(self, next_worker: Worker | None) -> None:
-        """Rouse the worker that is to come next; where room is left free, look again later."""
-        if next_worker is not None:
-            self._rouse(next_worker)
-        if self._dispatch.holds_back:
-            self._look_again_later()
-
-    def _look_again_later(self) -> None:
-        """Have what is held back go on when the others have stayed away for a while."""
-        if not (self._looks_again or self.closed):
-            self._looks_again = True
-            self.watcher.at(self.clock() + LATELY, self._look_again)
-
-    def _look_again(self) -> None:
-        self._looks_again = False
-        self._rouse_next()
-        if self._dispatch.holds_back:
-            self._look_again_later()
 
     def _rouse_next(self) -> None:
         """Rouse a worker, if there is something for one in the queue and none is on its way."""

@@ -79,24 +79,18 @@ class Owner:
         at_workers: its tasks that a worker runs or has been promised.
         ended: nothing of it is queued any more; what it submits runs in the caller.
         lasting: what it has submitted is still run when the pool closes.
-        wants: how many workers it could keep busy.
-        counted: how many of those are counted as usual demand.
-        is_large: whether it wants more than is usual.
         watch: the watcher's entry for its deadline.
     """
 
     __slots__ = (
         "at_workers",
-        "counted",
         "deadline",
         "ended",
         "fan_outs",
-        "is_large",
         "lasting",
         "line",
         "pool",
         "queued",
-        "wants",
         "watch",
     )
 
@@ -109,9 +103,6 @@ class Owner:
         self.fan_outs: dict[FanOut, None] = {}
         self.line: OrderedDict[FanOut, None] = OrderedDict()
         self.queued = 0
-        self.wants = 0
-        self.counted = 0
-        self.is_large = False
         self.at_workers: dict[Task, None] = {}
         self.ended = False
         self.watch: Watch | None = None

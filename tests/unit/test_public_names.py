@@ -30,7 +30,6 @@ IN_ORDER = [
     "unread",
     "task",
     "adapters",
-    "demand",
     "fair_queue",
     "put_off",
     "watcher",
