@@ -57,7 +57,7 @@ _HELP = """Measure commonpool beside its peers: same machine, database and load,
 
 Starts MariaDB, and each peer's server with nginx in front, one at a time, on free ports. Nothing
 else on the machine is touched, and nothing is left running. With all rows, all peers and the
-defaults it takes an hour and a half. A look that takes two minutes:
+defaults it takes an estimated hour and a half. For a short look:
 
 \b
   python -m stack.compare --rounds 1 --seconds 2 --only 1,3 --peers shared,commonpool
