@@ -24,7 +24,7 @@ LARGE_TASKS, LARGE_SECONDS = 100, 0.050
 SMALL_ALONE, SMALL_BESIDE = "p99 of the small, alone", "p99 of the small, beside the large"
 LARGE_ALONE, LARGE_BESIDE = "the large, alone", "the large, beside the small"
 
-_LULL = 1.5  # seconds: what a pool knows of those who lately came is then forgotten
+_LULL = 1.5  # seconds, so that what was measured before is over
 _LARGE_REPEATS = 5
 
 Run = Callable[[list[Callable[[], object]]], object]
