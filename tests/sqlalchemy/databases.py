@@ -82,7 +82,7 @@ class Database:
             event.listen(engine, "connect", _teach_to_sleep)
         self.cleanup.callback(engine.dispose)
         # before: no worker gives a connection back later, nor one that it was still opening
-        self.cleanup.callback(_wait_for_connections, engine)
+        self.cleanup.callback(wait_for_connections, engine)
         self.cleanup.callback(testing.reset)
         return engine
 
@@ -185,7 +185,8 @@ def _sleep(seconds: float) -> int:
     return 0
 
 
-def _wait_for_connections(engine: Engine) -> None:
+def wait_for_connections(engine: Engine) -> None:
+    """Wait until workers have given all of an engine's connections back."""
     checked_out = getattr(engine.pool, "checkedout", int)
     with suppress(AssertionError):  # the test has kept one itself
         wait_until(lambda: checked_out() == 0, limit=3)

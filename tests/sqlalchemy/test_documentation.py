@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection, Engine, event, func, select
@@ -14,10 +14,8 @@ from sqlalchemy.orm import Session
 from commonpool.ext.sqlalchemy import finding, limit_connections, scoped, sessions, stats
 from commonpool.task import context_providers
 from tests.sqlalchemy import models
+from tests.sqlalchemy.databases import Database, wait_for_connections
 from tests.sqlalchemy.models import Item, Order, User
-
-if TYPE_CHECKING:
-    from tests.sqlalchemy.databases import Database
 
 PATIENCE = 60.0  # seconds
 
@@ -98,7 +96,10 @@ class Page:
             session.close()
         if "app" in self.names:
             with self.names["app"].app_context():
-                self.names["db"].engine.dispose()
+                engine = self.names["db"].engine
+            # before: what a worker gives back later would be in a pool that nobody closes
+            wait_for_connections(engine)
+            engine.dispose()
 
 
 @pytest.fixture
