@@ -14,6 +14,7 @@ from commonpool.crew import Crew, Worker
 from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
 from commonpool.put_off import PutOff
+from commonpool.reports import Ending
 from commonpool.stats import PoolStats
 from commonpool.task import (
     ABANDONED,
@@ -585,9 +586,11 @@ class Dispatch:
                     continue
                 unstarted = self._cancel_unstarted(fan_out)
                 started = self._abandon(fan_out)
-                fan_out.ending = kind(
+                fan_out.ending = Ending(
+                    kind,
                     f"{message} {len(started)} of its tasks were running and are abandoned, "
-                    f"{len(unstarted)} had not started and are cancelled ({self._load()})."
+                    f"{len(unstarted)} had not started and are cancelled ({self._load()}).",
+                    started,
                 )
                 cancelled += unstarted
                 abandoned += started

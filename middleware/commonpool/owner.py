@@ -296,7 +296,7 @@ def raise_failure(
     failure = fan_out.failure
     if failure is None:
         if fan_out.ending is not None:
-            raise fan_out.ending
+            raise fan_out.ending.error
         return
     error = failure.error
     assert error is not None  # noqa: S101 - that is what made it a failure

@@ -134,7 +134,9 @@ def _configure(batch: list[Task], settings: dict[str, Any]) -> None:
 
 def _value_or_error(task: Task) -> Any:
     if task.state is not SETTLED:
-        return task.fan_out.ending
+        ending = task.fan_out.ending
+        assert ending is not None  # noqa: S101 - or all of its tasks would be settled
+        return ending.error
     if task.error is None:
         return task.value
     if isinstance(task.error, Exception):

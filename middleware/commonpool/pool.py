@@ -24,7 +24,7 @@ from commonpool.errors import (
     PoolSaturated,
     TaskCancelled,
 )
-from commonpool.reports import announce, announce_all, name_running, stacks_of, told
+from commonpool.reports import announce, announce_all, stacks_of, told
 from commonpool.stats import PoolStats
 from commonpool.task import (
     ABANDONED,
@@ -509,7 +509,6 @@ class CommonPool(ThreadPoolExecutor):
         """
         ensure_headroom(HEADROOM)
         cancelled, abandoned, latches = self._dispatch.end(fan_outs, kind, message)
-        name_running(abandoned)
         for latch in latches:
             latch.release()
         if any(task.future is not None for task in (*cancelled, *abandoned)):

@@ -31,23 +31,56 @@ def announce(tasks: Iterable[Task], kind: type[CommonPoolError], message: str) -
             log.exception("a done callback of %s raised", task.name)
 
 
+class Ending:
+    """Why a fan-out was ended before all was done.
+
+    Guarantees:
+        Its error names the tasks that were running, whoever asks for it first.
+
+    Args:
+        kind: of the error.
+        message: what happened, with the numbers.
+        running: the fan-out's tasks that were running.
+    """
+
+    __slots__ = ("_error", "_kind", "_message", "_running")
+
+    def __init__(self, kind: type[CommonPoolError], message: str, running: Iterable[Task]) -> None:
+        self._kind = kind
+        self._message = message
+        self._running = tuple(running)
+        self._error: CommonPoolError | None = None
+
+    @property
+    def error(self) -> CommonPoolError:
+        """What to raise.
+
+        Made when it is asked for: it is decided under the pool's lock that the fan-out ends, and
+        the names of tasks are asked for outside it. Two threads that ask at once may each get one.
+        """
+        running = self._running  # before the error: that is there when they are let go of
+        error = self._error
+        if error is None:
+            error = self._error = self._kind(self._message + names_of(running))
+            self._running = ()  # they lead back here
+        return error
+
+
+def names_of(running: tuple[Task, ...]) -> str:
+    """What an error says of tasks that were running."""
+    if not running:
+        return ""
+    more = len(running) - MOST_NAMES
+    names = "; ".join(doing(task) for task in running[:MOST_NAMES])
+    return f" Running: {names}" + (f"; and {more} more" if more > 0 else "")
+
+
 def announce_all(tasks: Iterable[Task], kind: type[CommonPoolError]) -> None:
     """Tell those who hold the futures of tasks why their fan-outs were ended."""
     for task in tasks:
-        announce([task], kind, str(task.fan_out.ending))
-
-
-def name_running(tasks: Iterable[Task]) -> None:
-    """Have the errors of ended fan-outs say which of their tasks were running."""
-    names: dict[Exception, list[str]] = {}
-    for task in tasks:
         ending = task.fan_out.ending
-        if ending is not None:
-            names.setdefault(ending, []).append(doing(task))
-    for ending, running in names.items():
-        more = len(running) - MOST_NAMES
-        told = "; ".join(running[:MOST_NAMES]) + (f"; and {more} more" if more > 0 else "")
-        ending.args = (f"{ending} Running: {told}",)
+        assert ending is not None  # noqa: S101 - that is why their tasks are told of
+        announce([task], kind, str(ending.error))
 
 
 def doing(task: Task) -> str:

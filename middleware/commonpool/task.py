@@ -22,6 +22,7 @@ from commonpool.unread import UnreadError
 if TYPE_CHECKING:
     from commonpool.crew import Worker
     from commonpool.pool import CommonPool
+    from commonpool.reports import Ending
     from commonpool.watcher import Watch
 
 ContextRunner = Callable[[Callable[[], Any]], Any]
@@ -139,7 +140,7 @@ class FanOut:
     places = 0
     at_workers = 0
     failure: Task | None = None
-    ending: Exception | None = None
+    ending: Ending | None = None
     watch: Watch | None = None
     parent: Task | None = None
     sleepers: list[Lock] | None = None

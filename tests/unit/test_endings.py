@@ -213,8 +213,41 @@ def test_a_fan_out_that_was_ended_before_it_was_admitted_starts_nothing(make_poo
     fan_out.unstarted.extend(Task(int, fan_out) for _ in range(3))
     pool.expire(fan_out)
     assert pool.admit(fan_out) is None
-    assert isinstance(fan_out.ending, DeadlineExceeded)
+    assert isinstance(fan_out.ending.error, DeadlineExceeded)
     assert pool.stats().run_by_callers == pool.stats().queued == 0
+
+
+def test_an_endings_error_names_the_tasks_that_were_running_whoever_asks_for_it_first(make_pool):
+    """Its caller's own time may be up while the watcher still has to ask for their names."""
+    pool = make_pool(max_workers=1)
+    gate, naming = Gate(), Gate()
+    done = threading.Event()
+
+    class Named(Task):
+        @property
+        def name(self):
+            if threading.current_thread() is not threading.main_thread():
+                naming(None)
+            return "a slow one"
+
+    fan_out = FanOut(current_executor().owner)
+    future = pool.submit_to(fan_out, Named(gate))
+    wait_until(lambda: gate.inside == 1)
+
+    def end():
+        pool.end((fan_out,), DeadlineExceeded, "Too late.")
+        done.set()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    wait_until(lambda: naming.inside == 1)
+    assert str(fan_out.ending.error).endswith("Running: a slow one")
+    assert not done.is_set()
+    naming.open()
+    gate.open()
+    ending.join(10)
+    assert done.is_set()
+    assert str(future.exception(10)).endswith("Running: a slow one")
 
 
 def test_what_comes_to_the_lock_after_its_deadline_is_not_started():
