@@ -187,12 +187,6 @@ def size_of(pool: Pool) -> int:
     return int(size()) if callable(size) and hasattr(pool, "checkedout") else 0
 
 
-def has_idle_connection(engine: Engine) -> bool:
-    """Whether an engine's pool has a connection that nobody has to wait for, as far as it says."""
-    checkedin = getattr(engine.pool, "checkedin", None)
-    return checkedin is None or checkedin() > 0
-
-
 def has_one_connection(engine: Engine) -> bool:
     """Whether what one thread has connected to is not there for another's connection.
 

@@ -12,29 +12,26 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.orm import Session
 
-from commonpool.errors import DeadlineExceeded, WrongThread
+from commonpool.errors import WrongThread
 from commonpool.ext.sqlalchemy.engines import has_one_connection
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.statements import reason_in_sql
 from commonpool.ext.sqlalchemy.stats import Reason
-from commonpool.kept_task import KeptTask
 from commonpool.staged import Call, StagedTask
 from commonpool.task import SETTLED, Task, running
 
 Prepare = Callable[[dict[Any, Any], Connection], object]
 
 # What leaves nothing behind that another connection would not see. Everything else is a write.
+# (MariaDB's SET STATEMENT is how a statement carries its time limit.)
 READS = re.compile(
+    r"(?:SET\s+STATEMENT\s.+?\sFOR\s)?"
     r"[\s(]*(?P<what>WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
     re.IGNORECASE,
 )
 
-
-# How MariaDB is told the time limit of a statement.
-LIMIT = re.compile(r"\s*SET\s+STATEMENT\s.+?\sFOR\s", re.IGNORECASE)
 
 LEAVES_NOTHING = "commonpool_leaves_nothing"
 """The execution option of what this adapter asks of a session's own connection for itself."""
@@ -124,11 +121,6 @@ def own_options(session: Session, engine: Engine) -> dict[str, Any]:
     return {}
 
 
-def has_connection(session: Session) -> bool:
-    """Whether a session has a connection now."""
-    return any(not connection.closed for connection in _connections.get(session, ()))
-
-
 def own_connection(session: Session, engine: Engine) -> Connection | None:
     """The connection that the session has to an engine, if it has one."""
     for connection in _connections.get(session, ()):
@@ -137,24 +129,13 @@ def own_connection(session: Session, engine: Engine) -> Connection | None:
     return None
 
 
-LOST = (
-    "The session's own connection was lost by that, and its transaction with it: call the "
-    "session's rollback() before it is used again."
-)
-
-
-def explain_loss(error: BaseException, session: Session) -> None:
-    """Say so if a session's transaction has ended by the loss of its connection at a deadline."""
-    if isinstance(error, DeadlineExceeded) and any(
+def has_lost_connection(session: Session) -> bool:
+    """Whether a session's transaction has ended by the loss of its connection."""
+    return any(
         connection.invalidated
         for connection in _connections.get(session, ())
         if not connection.closed
-    ):
-        error.add_note(LOST)
-
-
-# What a session's own thread has made of statements. (A union would be made anew for each look.)
-_OF_ITS_CALLER = (StagedTask, Call, KeptTask)
+    )
 
 
 def claim(session: Session) -> None:
@@ -196,7 +177,7 @@ def here() -> Home:
 def innermost_callable() -> Task | None:
     """The callable that this thread runs as a task; a statement counts as its caller."""
     task = running.task
-    while isinstance(task, _OF_ITS_CALLER):
+    while isinstance(task, StagedTask | Call):
         task = task.fan_out.parent
     return task
 
@@ -215,18 +196,13 @@ def on_begin(session: Session, _transaction: object, connection: Any) -> None:
         known.add(connection)
 
 
-def check_connection(connection: Connection, task: Task | None) -> None:
-    """Raise `WrongThread` for a statement on a connection that belongs elsewhere.
-
-    Args:
-        connection: what is to execute it.
-        task: what this thread runs.
-    """
+def before_cursor_execute(connection: Connection, *_: object) -> None:
+    """A statement is to be executed: not on a connection that belongs elsewhere."""
     home = _homes.get(connection)
     if home is None:
         return
     check_process(home)
-    if task is not None and not home.is_here():
+    if running.task is not None and not home.is_here():
         raise WrongThread(how_to_write_it())
 
 
@@ -252,12 +228,18 @@ def how_to_write_it() -> str:
     )
 
 
-def note_write(connection: Connection, statement: str, context: ExecutionContext | None) -> None:
+def after_cursor_execute(
+    connection: Connection,
+    _cursor: object,
+    statement: str,
+    _parameters: object,
+    context: Any,
+    _executemany: object,
+) -> None:
     """A statement was executed: note whether it changed what another connection does not see."""
     if connection not in _homes or connection in _written:
         return
-    limit = LIMIT.match(statement)  # each has another, and what is known is kept by the text
-    leaves = left_by(statement if limit is None else statement[limit.end() :])
+    leaves = left_by(statement)
     if leaves is Leaves.NOTHING or (leaves is Leaves.A_SETTING and _prepare):
         return
     if context is None or not context.execution_options.get(LEAVES_NOTHING):
@@ -294,5 +276,7 @@ def forget_writes(connection: Connection, *_: object) -> None:
 def install() -> None:
     """Listen to all sessions and engines."""
     event.listen(Session, "after_begin", on_begin)
+    event.listen(Engine, "before_cursor_execute", before_cursor_execute)
+    event.listen(Engine, "after_cursor_execute", after_cursor_execute)
     for name in ("commit", "rollback", "commit_twophase", "rollback_twophase"):
         event.listen(Engine, name, forget_writes)
