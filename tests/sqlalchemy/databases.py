@@ -186,7 +186,7 @@ def _sleep(seconds: float) -> int:
 
 
 def wait_for_connections(engine: Engine) -> None:
-    """Wait until workers have given all of an engine's connections back."""
+    """Wait until workers have given an engine's connections back, for three seconds at most."""
     checked_out = getattr(engine.pool, "checkedout", int)
     with suppress(AssertionError):  # the test has kept one itself
         wait_until(lambda: checked_out() == 0, limit=3)
