@@ -28,9 +28,6 @@ class Budget(ABC):
             at_any_rate: count one more, even where all are taken.
         """
 
-    def make_way(self) -> None:  # noqa: B027 - most have nobody to let go first
-        """Called by a worker before it takes: let those go first who wait and are not counted."""
-
     @abstractmethod
     def has_room(self) -> bool:
         """Whether `take` would give a share now."""

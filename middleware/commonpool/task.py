@@ -222,7 +222,6 @@ class Task:
         """
         if self.budget is None:
             return None
-        self.budget.make_way()
         # who has the future may wait for it without helping: it is not put off
         return self.budget.take(at_any_rate=self.future is not None)
 

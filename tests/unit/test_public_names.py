@@ -60,6 +60,7 @@ IN_ORDER_SQLALCHEMY = [
     "running_statement",
     "stopping",
     "connecting",
+    "in_line",
     "engines",
     "forks",
     "stand",

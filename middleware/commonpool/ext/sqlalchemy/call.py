@@ -99,7 +99,6 @@ class StatementCall(Call):
             share = self._reserved.pop()
         if share is None:
             assert self.budget is not None  # noqa: S101 - made with it
-            self.budget.make_way()
             share = self.budget.take()
         if not isinstance(share, ConnectionShare):
             count("put_off")

@@ -18,15 +18,12 @@ from sqlalchemy.pool import AssertionPool, Pool, SingletonThreadPool, StaticPool
 from commonpool import adapters, process
 from commonpool.budget import Budget, Share
 from commonpool.ext.sqlalchemy.connecting import connecting_until, keep
+from commonpool.ext.sqlalchemy.in_line import keep_in_line
 from commonpool.task import Task, explainers, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-# Seconds for which workers leave a connection alone that came back when there was none to be had:
-# a request that waits for one needs a moment to wake up.
-WAKE_UP = 0.002
 
 # Seconds for which workers ask a database for no connection after it has refused one.
 PAUSE = 1.0
@@ -60,7 +57,6 @@ class ConnectionShare(Share):
             connection, self.connection = self.connection, None
         if connection is None:
             return
-        self.budget.giving_back()
         try:
             with connecting_until(time.monotonic() + ROLLBACK_WITHIN):
                 connection.close()
@@ -88,7 +84,6 @@ class ConnectionBudget(Budget):
         self.limit = limit
         self._lock = threading.Lock()
         self._pause_ends = -math.inf
-        self._way_until = -math.inf
         self._not_yet = 0  # shares whose connection is not checked out yet
         event.listen(pool, "checkin", self._checked_in)
 
@@ -105,17 +100,6 @@ class ConnectionBudget(Budget):
         if time.monotonic() < self._pause_ends:
             return False
         return not self.limit or self._checked_out() + self._not_yet < self.limit
-
-    def make_way(self) -> None:
-        """Let a request have the connection that it has been waiting for; see `WAKE_UP`."""
-        left = self._way_until - time.monotonic()
-        if left > 0:
-            time.sleep(left)
-
-    def giving_back(self) -> None:
-        """A worker is about to give a connection back."""
-        if self.limit and self._checked_out() >= self.limit:
-            self._way_until = time.monotonic() + WAKE_UP
 
     def pause(self) -> None:
         """The database has refused a connection: leave it in peace for a moment."""
@@ -207,6 +191,7 @@ used: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 def on_connect(connection: Connection) -> None:
     """An engine is used: note in which process, and that the task that uses it needs a share."""
     engine = connection.engine
+    keep_in_line(engine.pool)
     if engine not in used:
         used[engine] = os.getpid()
         keep(engine.dialect)  # where it has a creator of its own, there is no `do_connect`
