@@ -11,6 +11,7 @@ from enum import Enum
 from commonpool.budget import Budget
 from commonpool.config import PoolConfig
 from commonpool.crew import Crew, Worker
+from commonpool.demand import Demand
 from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
 from commonpool.put_off import PutOff
@@ -66,9 +67,10 @@ class Dispatch:
         self._guard = threading.Lock()
         self._clock = clock
         self._rejecting = config.overflow == "reject"
-        self._queue = FairQueue(
+        self.queue = FairQueue(
             capacity=config.waiting_places,
             share=config.max_workers_per_request or config.max_workers,
+            demand=Demand(config.max_workers, clock),
         )
         self._crew = Crew(config.max_workers, work, clock)
         self._put_off = PutOff()
@@ -105,11 +107,11 @@ class Dispatch:
                 if in_task:
                     return self._to_caller(task), None
             fan_out.unstarted.append(task)
-            self._queue.enter(fan_out)
+            self.queue.enter(fan_out)
             if fan_out.places or (fan_out.has_caller and (owner.queued or not self._rejecting)):
                 owner.fan_outs[fan_out] = None
                 return Route.TO_QUEUE, self._summon()
-            self._queue.claim(task)
+            self.queue.claim(task)
             if self._rejecting:
                 self._rejected += 1
                 return Route.REJECTED, None
@@ -136,10 +138,10 @@ class Dispatch:
                         break
                     fan_out.unstarted.popleft()
                     roused.append(worker)
-                self._queue.enter(fan_out)
+                self.queue.enter(fan_out)
                 if self._rejecting and not (fan_out.places or fan_out.at_workers or owner.queued):
                     del owner.fan_outs[fan_out]
-                    refused = len(self._queue.withdraw(fan_out)) + (mine is not None)
+                    refused = len(self.queue.withdraw(fan_out)) + (mine is not None)
                     self._rejected += refused
                     return None, refused, roused
                 worker = self._summon()
@@ -173,10 +175,10 @@ class Dispatch:
             if not waiting or self.closing or owner.ended:
                 return 0, roused
             owner.fan_outs[fan_out] = None
-            self._queue.enter(fan_out)
+            self.queue.enter(fan_out)
             if self._rejecting and not (fan_out.places or fan_out.at_workers or owner.queued):
                 self._forget_if_done(fan_out)
-                refused = len(self._queue.withdraw(fan_out))
+                refused = len(self.queue.withdraw(fan_out))
                 self._rejected += refused
                 return refused, roused
             worker = self._summon()
@@ -211,7 +213,7 @@ class Dispatch:
     def _promise(self, task: Task) -> Worker | None:
         """Give a task a worker to itself, if one is free and its owner may have it."""
         fan_out = task.fan_out
-        if self.closing or not self._queue.may_start(fan_out.owner):
+        if self.closing or not self.queue.may_start(fan_out.owner):
             return None
         worker = self._crew.free()
         if worker is not None:
@@ -219,17 +221,17 @@ class Dispatch:
             task.worker = worker
             fan_out.at_workers += 1
             fan_out.owner.fan_outs[fan_out] = None
-            self._queue.start(task)
+            self.queue.start(task)
         return worker
 
     def _unpromise(self, task: Task, worker: Worker) -> None:
         worker.task = task.worker = None
         task.fan_out.at_workers -= 1
-        self._queue.finish(task)
+        self.queue.finish(task)
 
     def _summon(self) -> Worker | None:
-        self._queue.fed = False
-        return self._crew.summon() if self._queue.ready else None
+        self.queue.fed = False
+        return self._crew.summon() if self.queue.ready else None
 
     def summon(self) -> Worker | None:
         """A worker to rouse, if there is something in the queue for one and none is on its way."""
@@ -244,14 +246,14 @@ class Dispatch:
             if task is not None:
                 self._unpromise(task, worker)
                 task.fan_out.unstarted.appendleft(task)
-                self._queue.enter(task.fan_out)
+                self.queue.enter(task.fan_out)
 
     def next_orphan(self) -> Task | None:
         """With no living worker left: the next task in the queue, claimed for this thread."""
         with self._guard:
-            task = None if self._crew.members else self._queue.take()
+            task = None if self._crew.members else self.queue.take()
             if task is not None:
-                self._queue.finish(task)
+                self.queue.finish(task)
                 self._to_caller(task)
                 self._note_drained()
                 self._forget_if_done(task.fan_out)
@@ -270,7 +272,7 @@ class Dispatch:
             if task is not None and task.state is UNSTARTED:
                 self._unpromise(task, worker)
                 task.fan_out.unstarted.appendleft(task)
-                self._queue.enter(task.fan_out)
+                self.queue.enter(task.fan_out)
                 task = None
             elif task is not None:
                 self._leave(worker, task, cancelled, latches)
@@ -313,14 +315,14 @@ class Dispatch:
                         return None, self._latch(fan_out), worker
             task = self._put_off.take(fan_out) if fan_out.held else None
             if task is None:
-                task = self._queue.claim_next(fan_out)
+                task = self.queue.claim_next(fan_out)
             if task is None and fan_out.at_workers and not fan_out.patient:
                 task = self._take_unclaimed(fan_out)
             if task is not None:
                 task.state = RUNNING
                 self._run_by_callers += 1
                 self._note_drained()
-                return task, None, self._summon() if self._queue.fed else None
+                return task, None, self._summon() if self.queue.fed else None
             if fan_out.at_workers and fan_out.ending is None:
                 return None, self._latch(fan_out), None
             self._forget_if_done(fan_out)
@@ -375,13 +377,13 @@ class Dispatch:
             if task.state is not UNSTARTED or task.worker is not None:
                 return False, None
             # the one place is this task's, and a worker is on its way to it
-            if self._queue.queued == 1 and self._queue.ready and self._crew.expecting:
+            if self.queue.queued == 1 and self.queue.ready and self._crew.expecting:
                 return False, None
             worker = self._promise(task)
             if worker is None:
                 self._claim(task)
             else:
-                self._queue.claim(task)
+                self.queue.claim(task)
             return worker is None, worker
 
     def _claim(self, task: Task) -> None:
@@ -398,7 +400,7 @@ class Dispatch:
         if task.worker is not None:
             self._unpromise(task, task.worker)
         else:
-            self._queue.claim(task)
+            self.queue.claim(task)
         self._note_drained()
 
     def _forget_if_done(self, fan_out: FanOut) -> None:
@@ -443,7 +445,7 @@ class Dispatch:
             return task, staying, self._summon(), cancelled, latches
 
     def _take_for(self, worker: Worker) -> Task | None:
-        task = self._queue.take()
+        task = self.queue.take()
         if task is not None:
             worker.task = task
             task.worker = worker
@@ -478,7 +480,7 @@ class Dispatch:
             assert budget is not None  # noqa: S101 - that is what it found no share of
             tasks = [task]
             if fan_out.unstarted:
-                tasks += self._queue.take_out(fan_out, lambda other: other.budget is budget)
+                tasks += self.queue.take_out(fan_out, lambda other: other.budget is budget)
             self._put_off.add(fan_out, budget, tasks)
             self._note_drained()
             latches, fan_out.sleepers = fan_out.sleepers or [], None
@@ -508,14 +510,14 @@ class Dispatch:
         task = None if self.closing else self._put_off.next(budget)
         if task is not None:
             task.fan_out.unstarted.appendleft(task)
-            self._queue.enter(task.fan_out)
+            self.queue.enter(task.fan_out)
 
     def _leave(
         self, worker: Worker, task: Task, cancelled: list[Task], latches: list[Latch]
     ) -> None:
         fan_out = task.fan_out
         worker.task = None
-        self._queue.finish(task)
+        self.queue.finish(task)
         if task.state is ABANDONED:
             self._abandoned -= 1
         else:
@@ -623,7 +625,7 @@ class Dispatch:
 
     def _cancel_unstarted(self, fan_out: FanOut) -> list[Task]:
         """Take back all that nobody has started, promised or not."""
-        tasks = self._queue.withdraw(fan_out) + self._put_off.take_all(fan_out)
+        tasks = self.queue.withdraw(fan_out) + self._put_off.take_all(fan_out)
         for task in list(fan_out.owner.at_workers) if fan_out.at_workers else ():
             if task.fan_out is fan_out and task.state is UNSTARTED and task.worker is not None:
                 self._unpromise(task, task.worker)
@@ -659,9 +661,10 @@ class Dispatch:
             if self.closing:
                 return None
             self.closing = self._crew.closing = True
+            self.queue.hold_nobody_back()
             orphans = [
                 fan_out
-                for fan_out in self._queue.fan_outs()
+                for fan_out in self.queue.fan_outs()
                 if not fan_out.owner.lasting and not fan_out.has_caller
             ]
             idle, self._crew.idle = self._crew.idle, []
@@ -689,7 +692,7 @@ class Dispatch:
 
     def _unfinished(self) -> bool:
         """Whether there is anything that closing waits for."""
-        return bool(self._queue.queued) or any(
+        return bool(self.queue.queued) or any(
             task.state is not ABANDONED for task in self._tasks_of_others()
         )
 
@@ -712,10 +715,10 @@ class Dispatch:
         What a caller waits for goes back to that caller.
         """
         with self._guard:
-            for fan_out in self._queue.fan_outs():
+            for fan_out in self.queue.fan_outs():
                 if fan_out.has_caller:
-                    self._queue.leave(fan_out)
-            return self._tasks_of_others(), self._queue.queued
+                    self.queue.leave(fan_out)
+            return self._tasks_of_others(), self.queue.queued
 
     # Rousing, and telling
 
@@ -728,7 +731,7 @@ class Dispatch:
 
     def _load(self) -> str:
         """The numbers that explain a delay."""
-        crew, queue = self._crew, self._queue
+        crew, queue = self._crew, self.queue
         return (
             f"{len(crew.members) - len(crew.idle)} of {crew.most} workers busy, "
             f"{queue.queued} of {queue.capacity} waiting places taken"
@@ -737,7 +740,7 @@ class Dispatch:
     def stats(self) -> PoolStats:
         """The numbers at this moment."""
         with self._guard:
-            crew, queue = self._crew, self._queue
+            crew, queue = self._crew, self.queue
             return PoolStats(
                 max_workers=crew.most,
                 workers=len(crew.members),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from commonpool.demand import Demand
 from commonpool.task import FanOut, Owner, Task
 
 
@@ -15,6 +16,7 @@ class FairQueue:
         At most `capacity` tasks hold a waiting place.
         Owners take turns: one that may have a worker is passed over by each other once at most.
         No owner has more than `share` tasks at workers.
+        Those who want more than is usual leave room for the others, as `Demand` has it.
         Within an owner, tasks are taken in the order in which they came.
         A newcomer to a full queue takes places of the owner that has most, down to an equal number.
         While a place is free, no task is without one.
@@ -22,17 +24,22 @@ class FairQueue:
     The caller holds one lock around every call.
     """
 
-    def __init__(self, capacity: int, share: int) -> None:
+    def __init__(self, capacity: int, share: int, demand: Demand | None = None) -> None:
         self.capacity = capacity
         self.share = share
+        self.demand = demand
         self.queued = 0
+        self.holds_back = False  # whether those that could keep more workers busy leave them
         self.fed = False  # whether free places went to tasks, since somebody set this to False
-        # All owners that hold places; of those, the ones that may have a worker, in turn; and the
-        # fan-outs with more tasks than places. Lines are OrderedDicts: a dict whose first entry is
+        # All owners that hold places; of those, the ones that may have a worker, in turn, and the
+        # large ones that would have their turn, but leave room; and the fan-outs with more tasks
+        # than places. Lines are OrderedDicts: a dict whose first entry is
         # taken again and again gets slower with each, and a deque cannot be left from the middle.
         self._waiting: dict[Owner, None] = {}
         self._turns: OrderedDict[Owner, None] = OrderedDict()
+        self._held_back: OrderedDict[Owner, None] = OrderedDict()
         self._hungry: OrderedDict[FanOut, None] = OrderedDict()
+        self._large_at_workers = 0  # tasks of large owners
 
     @property
     def owners_waiting(self) -> int:
@@ -42,16 +49,58 @@ class FairQueue:
     @property
     def ready(self) -> bool:
         """Whether `take` would return a task."""
+        demand = self.demand
+        if demand is not None and (demand.large or self.holds_back):
+            self._hold_back()
         return bool(self._turns)
 
     def may_start(self, owner: Owner) -> bool:
         """Whether one more task of this owner may be at a worker."""
+        if owner.is_large and self._leaves_room():
+            return False
         return len(owner.at_workers) < self.share
+
+    def hold_nobody_back(self) -> None:
+        """Whoever comes, all that is here is to be done: the pool is closing."""
+        self.demand = None
+        self._turns.update(self._held_back)
+        self._held_back.clear()
+        self.holds_back = False
+
+    def _hold_back(self) -> None:
+        """Have those that leave room wait with their turns, as long as there is any to be left."""
+        if self._leaves_room():
+            while self._turns and (owner := next(iter(self._turns))).is_large:
+                del self._turns[owner]
+                self._held_back[owner] = None
+                self.holds_back = True
+        elif self.holds_back:
+            self._turns.update(self._held_back)
+            self._held_back.clear()
+            self.holds_back = False
+
+    def _leaves_room(self) -> bool:
+        """Whether no more tasks of large owners may start, since others may come."""
+        return self.demand is not None and self._large_at_workers >= self.demand.limit()
+
+    def _want(self, owner: Owner, workers: int) -> None:
+        """An owner wants so many workers more than it did."""
+        if self.demand is None:
+            return
+        was_large = owner.is_large
+        self.demand.came(owner, workers)
+        if owner.is_large is not was_large:
+            here = len(owner.at_workers)
+            self._large_at_workers += here if owner.is_large else -here
+            self._held_back.pop(owner, None)  # whoever is to be, is found to be again
+            if owner.queued:
+                self._refresh(owner)
 
     def enter(self, fan_out: FanOut) -> int:
         """Give the fan-out's unstarted tasks places as far as there are any; how many it holds."""
         wanted = fan_out.kept
         if wanted > 0:
+            self._want(fan_out.owner, wanted)
             granted = min(wanted, self.capacity - self.queued)
             self._grant(fan_out, granted)
             if granted < wanted:
@@ -61,6 +110,9 @@ class FairQueue:
 
     def take(self) -> Task | None:
         """Claim the next task for a worker, which is counted as its owner's until `finish`."""
+        demand = self.demand
+        if demand is not None and (demand.large or self.holds_back):
+            self._hold_back()
         if not self._turns:
             return None
         owner, _ = self._turns.popitem(last=False)
@@ -70,6 +122,8 @@ class FairQueue:
             return self.take()
         task = fan_out.unstarted.popleft()
         owner.at_workers[task] = None
+        if owner.is_large:
+            self._large_at_workers += 1
         self._give_back(fan_out, 1)
         self._feed()
         self._refresh(owner)
@@ -89,8 +143,9 @@ class FairQueue:
                 fan_out.places -= 1
                 fan_out.owner.queued -= 1
                 self.queued -= 1
-        elif not kept and self._hungry:
+        elif not kept:
             self._hungry.pop(fan_out, None)
+            self._note_done(fan_out.owner)
         return task
 
     def claim(self, task: Task) -> None:
@@ -131,13 +186,18 @@ class FairQueue:
     def start(self, task: Task) -> None:
         """Count a task that goes to a worker without having waited, until `finish`."""
         owner = task.fan_out.owner
+        self._want(owner, 1)
         owner.at_workers[task] = None
+        if owner.is_large:
+            self._large_at_workers += 1
         self._refresh(owner)
 
     def finish(self, task: Task) -> None:
         """A task has left its worker: its owner may have the next one."""
         owner = task.fan_out.owner
         del owner.at_workers[task]
+        if owner.is_large:
+            self._large_at_workers -= 1
         self._refresh(owner)
 
     def _mend(self, owner: Owner) -> None:
@@ -158,6 +218,7 @@ class FairQueue:
             self._refresh(fan_out.owner)
         elif not fan_out.kept:
             self._hungry.pop(fan_out, None)
+            self._note_done(fan_out.owner)
 
     def _grant(self, fan_out: FanOut, places: int) -> None:
         if places > 0:
@@ -218,7 +279,17 @@ class FairQueue:
             self._waiting.setdefault(owner, None)
         else:
             self._waiting.pop(owner, None)
-        if owner.queued and self.may_start(owner):
-            self._turns.setdefault(owner, None)
-        else:
-            self._turns.pop(owner, None)
+        if owner.queued and len(owner.at_workers) < self.share:
+            if not (self.holds_back and owner in self._held_back):
+                self._turns.setdefault(owner, None)
+            return
+        self._turns.pop(owner, None)
+        if self.holds_back:
+            self._held_back.pop(owner, None)
+        if not owner.at_workers:
+            self._note_done(owner)
+
+    def _note_done(self, owner: Owner) -> None:
+        """An owner may want no workers any more."""
+        if owner.wants and not (owner.queued or owner.at_workers) and self.demand is not None:
+            self.demand.left(owner)

@@ -16,6 +16,7 @@ from commonpool.adapters import task_of
 from commonpool.budget import Budget, Share
 from commonpool.config import PoolConfig
 from commonpool.crew import Worker
+from commonpool.demand import LATELY
 from commonpool.dispatch import Dispatch, Latch, Route, passed
 from commonpool.errors import (
     CommonPoolError,
@@ -59,7 +60,8 @@ class CommonPool(ThreadPoolExecutor):
         once by the thread that submits it.
         It is bounded: never more than `max_workers` workers, nor more than `max_queue` waiting
         tasks.
-        It is fair: owners take turns, and none has more than `max_workers_per_request` workers.
+        It is fair: owners take turns, none has more than `max_workers_per_request` workers, and
+        those that want more than is usual leave room for what the others have lately wanted.
         A task is claimed once, run at most once, and settled once.
         A thread is started only when there is a task for it and no idle worker.
         Closing takes at most its timeout and a second, whatever the tasks do.
@@ -87,6 +89,7 @@ class CommonPool(ThreadPoolExecutor):
         self.background_owner = Owner(self, lasting=True)
         self._own_owner = Owner(self, lasting=True)
         self._dispatch = Dispatch(self.config, self._work, clock)
+        self._looks_again = False
 
     # As an executor of the standard library
 
@@ -126,6 +129,8 @@ class CommonPool(ThreadPoolExecutor):
         if future is None:
             future = task.future = TaskFuture(task)
         route, worker = self._dispatch.route(task)
+        if self._dispatch.queue.holds_back:
+            self._look_again_later()
         if worker is not None and not self._rouse(worker) and self._dispatch.take_back(task):
             task.run()
             self._bring(task)
@@ -160,6 +165,8 @@ class CommonPool(ThreadPoolExecutor):
             raise self._saturated(refused)
         for worker in workers:
             self._rouse(worker)
+        if self._dispatch.queue.holds_back:
+            self._look_again_later()
         return mine
 
     def add(self, fan_out: FanOut, tasks: list[Task]) -> None:
@@ -178,6 +185,8 @@ class CommonPool(ThreadPoolExecutor):
             raise self._saturated(refused)
         for worker in workers:
             self._rouse(worker)
+        if self._dispatch.queue.holds_back:
+            self._look_again_later()
 
     def claim_new(self, fan_out: FanOut, task: Task) -> Task:
         """Claim a new task of a fan-out for this thread, which is to run it."""
@@ -351,8 +360,8 @@ class CommonPool(ThreadPoolExecutor):
         done: Task | None = None
         while True:
             task, staying, next_worker, cancelled, latches = self._dispatch.turn(worker, done)
-            if next_worker is not None:
-                self._rouse(next_worker)
+            if next_worker is not None or self._dispatch.queue.holds_back:
+                self._rouse_or_look_again(next_worker)
             for latch in latches:
                 latch.release()
             if done is not None:
@@ -441,6 +450,24 @@ class CommonPool(ThreadPoolExecutor):
             task.run()
             self._settle_here(task)
         return False
+
+    def _rouse_or_look_again(self, worker: Worker | None) -> None:
+        if worker is None:
+            self._look_again_later()
+        else:
+            self._rouse(worker)
+
+    def _look_again_later(self) -> None:
+        """Have what is held back go on when the others have stayed away for a while."""
+        if not (self._looks_again or self.closed):
+            self._looks_again = True
+            self.watcher.at(self.clock() + LATELY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        self._rouse_next()
+        if self._dispatch.queue.holds_back:
+            self._look_again_later()
 
     def _rouse_next(self) -> None:
         """Rouse a worker, if there is something for one in the queue and none is on its way."""

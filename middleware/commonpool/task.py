@@ -80,6 +80,8 @@ class Owner:
         at_workers: its tasks that a worker runs or has been promised.
         ended: nothing of it is queued any more; what it submits runs in the caller.
         lasting: what it has submitted is still run when the pool closes.
+        wants: how many workers it could keep busy, as its tasks have come; 0 when all are done.
+        is_large: whether it wants more than is usual.
         watch: the watcher's entry for its deadline.
     """
 
@@ -88,10 +90,12 @@ class Owner:
         "deadline",
         "ended",
         "fan_outs",
+        "is_large",
         "lasting",
         "line",
         "pool",
         "queued",
+        "wants",
         "watch",
     )
 
@@ -104,6 +108,8 @@ class Owner:
         self.fan_outs: dict[FanOut, None] = {}
         self.line: OrderedDict[FanOut, None] = OrderedDict()
         self.queued = 0
+        self.wants = 0
+        self.is_large = False
         self.at_workers: dict[Task, None] = {}
         self.ended = False
         self.watch: Watch | None = None

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from commonpool import CommonPool
+from commonpool.demand import LATELY, Demand
 from commonpool.fair_queue import FairQueue
 from commonpool.task import FanOut, Owner, Task
 from tests.property.examples import EXAMPLES
@@ -34,9 +35,12 @@ class FairQueueMachine(RuleBasedStateMachine):
         capacity=st.integers(1, 6),
         share=st.integers(1, 3),
         owners=st.integers(1, 4),
+        workers=st.integers(1, 6),
     )
-    def start(self, capacity, share, owners):
-        self.queue = FairQueue(capacity=capacity, share=share)
+    def start(self, capacity, share, owners, workers):
+        self.now = 0.0
+        self.demand = Demand(workers, lambda: self.now)
+        self.queue = FairQueue(capacity=capacity, share=share, demand=self.demand)
         self.all_owners = [Owner(POOL) for _ in range(owners)]
         self.everything: list[FanOut] = []
         self.claimed: set[Task] = set()
@@ -56,6 +60,10 @@ class FairQueueMachine(RuleBasedStateMachine):
         fan_out.unstarted.extend(Task(lambda: None, fan_out) for _ in range(size))
         self.queue.enter(fan_out)
         return fan_out
+
+    @rule(seconds=st.sampled_from([0.001, LATELY / 10, LATELY, 100 * LATELY]))
+    def pass_time(self, seconds):
+        self.now += seconds
 
     @rule(target=at_workers)
     def take(self):
@@ -153,9 +161,13 @@ class FairQueueMachine(RuleBasedStateMachine):
         for owner in self.all_owners:
             for task in list(owner.at_workers):
                 self.queue.finish(task)
+        self.now += 1000 * LATELY  # who has left room need not any more
         while (task := self.queue.take()) is not None:
             self.claim(task)
             self.queue.finish(task)
+        assert (self.demand._wanted, self.demand._owners, self.demand.large) == (0, 0, 0)  # noqa: SLF001
+        assert not self.queue.holds_back
+        assert not self.queue._large_at_workers  # noqa: SLF001
         assert self.queue.queued == self.queue.owners_waiting == 0
         assert not [fan_out for fan_out in self.everything if fan_out.unstarted]
         assert not self.queue.fan_outs()

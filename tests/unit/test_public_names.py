@@ -30,6 +30,7 @@ IN_ORDER = [
     "unread",
     "task",
     "adapters",
+    "demand",
     "fair_queue",
     "put_off",
     "watcher",
