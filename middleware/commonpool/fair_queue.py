@@ -39,6 +39,7 @@ class FairQueue:
         self._turns: OrderedDict[Owner, None] = OrderedDict()
         self._held_back: OrderedDict[Owner, None] = OrderedDict()
         self._hungry: OrderedDict[FanOut, None] = OrderedDict()
+        self._has_large = False  # whether there are large owners, or some are held back
         self._large_at_workers = 0  # tasks of large owners
 
     @property
@@ -49,8 +50,7 @@ class FairQueue:
     @property
     def ready(self) -> bool:
         """Whether `take` would return a task."""
-        demand = self.demand
-        if demand is not None and (demand.large or self.holds_back):
+        if self._has_large:
             self._hold_back()
         return bool(self._turns)
 
@@ -63,6 +63,7 @@ class FairQueue:
     def hold_nobody_back(self) -> None:
         """Whoever comes, all that is here is to be done: the pool is closing."""
         self.demand = None
+        self._has_large = False
         self._turns.update(self._held_back)
         self._held_back.clear()
         self.holds_back = False
@@ -78,6 +79,10 @@ class FairQueue:
             self._turns.update(self._held_back)
             self._held_back.clear()
             self.holds_back = False
+            self._note_large()
+
+    def _note_large(self) -> None:
+        self._has_large = self.demand is not None and (self.demand.large > 0 or self.holds_back)
 
     def _leaves_room(self) -> bool:
         """Whether no more tasks of large owners may start, since others may come."""
@@ -90,6 +95,7 @@ class FairQueue:
         was_large = owner.is_large
         self.demand.came(owner, workers)
         if owner.is_large is not was_large:
+            self._note_large()
             here = len(owner.at_workers)
             self._large_at_workers += here if owner.is_large else -here
             self._held_back.pop(owner, None)  # whoever is to be, is found to be again
@@ -110,8 +116,7 @@ class FairQueue:
 
     def take(self) -> Task | None:
         """Claim the next task for a worker, which is counted as its owner's until `finish`."""
-        demand = self.demand
-        if demand is not None and (demand.large or self.holds_back):
+        if self._has_large:
             self._hold_back()
         if not self._turns:
             return None
@@ -292,4 +297,7 @@ class FairQueue:
     def _note_done(self, owner: Owner) -> None:
         """An owner may want no workers any more."""
         if owner.wants and not (owner.queued or owner.at_workers) and self.demand is not None:
+            was_large = owner.is_large
             self.demand.left(owner)
+            if was_large:
+                self._note_large()
