@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
@@ -86,3 +88,30 @@ def busy(pool: CommonPool, arrival: float = 10.0) -> Iterator[None]:
             yield
     finally:
         dispatch.pace = before
+
+
+@contextmanager
+def frozen(*processes: int) -> Iterator[None]:
+    """Processes that do nothing while the block runs, in none of their threads."""
+    try:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        # the first thread of a process to take the signal stops the others, in its own time
+        wait_until(lambda: all(map(is_frozen, processes)))
+        yield
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
+def is_frozen(process: int) -> bool:
+    """Whether all threads of a process are stopped."""
+    try:
+        states = [
+            (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            for thread in Path(f"/proc/{process}/task").iterdir()
+        ]
+    except OSError:  # one has ended in this moment
+        return False
+    return set(states) == {"T"}

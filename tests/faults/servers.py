@@ -16,7 +16,7 @@ from stack.native.mariadb import mariadb
 from stack.native.postgresql import postgresql
 from stack.native.servers import run_folder
 from stack.native.users import database_user
-from tests.helpers import wait_until
+from tests.helpers import frozen, wait_until
 from tests.sqlalchemy.databases import Database, end_other_connections
 
 if TYPE_CHECKING:
@@ -62,15 +62,8 @@ class Server(Database):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Have none of its processes do anything while the block runs."""
-        processes = _tree(self._child.pid)
-        try:
-            for process in processes:
-                os.kill(process, signal.SIGSTOP)
+        with frozen(*_tree(self._child.pid)):
             yield
-        finally:
-            for process in processes:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
 
     def kill(self) -> None:
         """End all its processes at once, as a crash of the machine does."""

@@ -35,10 +35,13 @@ def threads(pid: int) -> int:
         return 0
 
 
-def busy_threads(server: UWSGI) -> int:
-    """How many requests are being answered at the moment."""
+def busy_threads(server: UWSGI, pid: int | None = None) -> int:
+    """How many requests are being answered at the moment; by one of the processes, or by all."""
     return sum(
-        core["in_request"] for worker in server.stats()["workers"] for core in worker["cores"]
+        core["in_request"]
+        for worker in server.stats()["workers"]
+        if pid in (None, worker["pid"])
+        for core in worker["cores"]
     )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +13,11 @@ import pytest
 from stack.native.mariadb import MAX_CONNECTIONS
 from stack.native.nginx import CONFIG
 from stack.native.uwsgi import INI
+from tests.helpers import frozen
 from tests.integration.helpers import new_client, threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from stack.native.mariadb import MariaDB
     from stack.native.servers import Site
@@ -83,16 +81,6 @@ def test_a_deadline_is_a_504_and_the_process_lives_on(make_site: Callable[..., S
     assert site.uwsgi.worker_pids() == before
 
 
-@contextmanager
-def frozen(database: MariaDB) -> Iterator[None]:
-    """A block in which a database does nothing."""
-    os.kill(database.child.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(database.child.pid, signal.SIGCONT)
-
-
 @pytest.mark.parametrize("path", ["/", "/api/dashboard"])
 def test_the_dashboard_of_a_database_that_freezes_is_a_504_by_the_deadline_and_a_200_after_it(
     make_site: Callable[..., Site], database: MariaDB, path: str
@@ -101,7 +89,7 @@ def test_the_dashboard_of_a_database_that_freezes_is_a_504_by_the_deadline_and_a
     before = site.uwsgi.worker_pids()
     with new_client(site.nginx.url) as client:
         assert client.get(path).status_code == 200
-        with frozen(database):
+        with frozen(database.child.pid):
             began = time.monotonic()
             answers = [client.get(path) for _ in range(2)]
             assert time.monotonic() - began < 2 * 10  # a hang, not a measure

@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from stack.native import servers
 from stack.native.nginx import CONFIG, MOST_REQUESTS
 from stack.native.uwsgi import INI
+from tests.helpers import is_frozen
 from tests.integration.helpers import new_client, threads, wait_until
 from tests.integration.load import Load
 
@@ -141,6 +142,7 @@ def test_while_nobody_answers_all_that_was_let_in_waits_and_the_rest_is_refused(
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: all(map(is_frozen, pids)), what="the processes to stop")
             with (
                 Load(running.nginx.url, "/sleep/python?seconds=0", 200, MOST_REQUESTS) as load,
                 Load(running.nginx.url, "/healthz", 200, ROOM_FOR_HEALTH) as health,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import os
 import resource
-import signal
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import pytest
 
 import commonpool
 from stack.native import servers
+from tests.helpers import frozen
 from tests.integration.helpers import busy_threads, new_client, threads, wait_until
 from tests.integration.load import Load
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from stack.native.servers import Site
+    from stack.native.uwsgi import UWSGI
 
 LITTLE = 4 << 20  # bytes: for what Python needs, and not for a thread's stack of 8 MiB
 
@@ -112,12 +112,19 @@ def test_workers_that_there_are_go_on_where_no_more_can_be_started(
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
+def frozen_in_a_request(server: UWSGI, pid: int) -> Iterator[None]:
+    """A worker process that does nothing while the block runs, and has begun with a request."""
+    with ExitStack() as stack:
+
+        def is_in_one() -> bool:
+            stack.close()
+            if not busy_threads(server, pid):
+                return False
+            stack.enter_context(frozen(pid))
+            return busy_threads(server, pid) > 0  # it may have ended meanwhile
+
+        wait_until(is_in_one, what="a request in the process")
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_process_that_is_stopped_for_a_while_answers_afterwards_and_is_not_replaced(
@@ -126,8 +133,7 @@ def test_a_process_that_is_stopped_for_a_while_answers_afterwards_and_is_not_rep
     with site(COMMONPOOL_DEADLINE="2") as running, new_client(running.nginx.url) as client:
         pids = running.uwsgi.worker_pids()
         with Load(running.nginx.url, "/?seconds=0.3", 20, 60) as load:
-            wait_until(lambda: busy_threads(running.uwsgi) >= 4, what="requests in both processes")
-            with stopped(pids[0]):
+            with frozen_in_a_request(running.uwsgi, pids[0]):
                 answered = len(load.answers)
                 time.sleep(STOPPED)
                 assert len(load.answers) > answered + 4  # the other process goes on
@@ -150,7 +156,7 @@ def test_a_request_whose_deadline_passed_while_its_process_was_stopped_is_a_504(
         (pid,) = running.uwsgi.worker_pids()
         with Load(running.nginx.url, "/?seconds=1.5", rate=1000, most=1) as load:
             wait_until(lambda: busy_threads(running.uwsgi) == 1, what="the request")
-            with stopped(pid):
+            with frozen(pid):
                 time.sleep(3)  # that is past its deadline
                 assert not load.answers
             wait_until(lambda: load.answers, 10, what="the answer")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -15,7 +13,7 @@ from commonpool import DeadlineExceeded, run_in_parallel
 from tests.helpers import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from commonpool import CommonPool
     from tests.sqlalchemy.databases import Database
@@ -78,18 +76,6 @@ def run_past_deadline(
     assert ended.wait(limit), "its worker is still held up"
     wait_until(lambda: pool.stats().abandoned == 0)
     return seen
-
-
-@contextmanager
-def frozen(*processes: int) -> Iterator[None]:
-    """Processes of a server that do nothing while the block runs."""
-    try:
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
-        yield
-    finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
 
 
 def stopper_threads() -> list[threading.Thread]:

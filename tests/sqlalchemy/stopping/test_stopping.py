@@ -15,11 +15,10 @@ from commonpool.ext.sqlalchemy import running_statement, stopping
 from commonpool.ext.sqlalchemy.running_statement import RunningStatement
 from commonpool.ext.sqlalchemy.servers import MariaDB
 from commonpool.ext.sqlalchemy.stats import stats
-from tests.helpers import Gate, wait_until
+from tests.helpers import Gate, frozen, wait_until
 from tests.sqlalchemy.stopping.helpers import (
     DEADLINE,
     UNTIL_STOPPED,
-    frozen,
     run_past_deadline,
     stopper_threads,
     until_stopped,

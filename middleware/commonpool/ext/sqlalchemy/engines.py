@@ -194,6 +194,14 @@ used: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 """The engines that were used, and in which process they were first."""
 
 
+def note_engine(engine: Engine) -> None:
+    """An engine has a connection: note in which process."""
+    keep_in_line(engine.pool)
+    if engine not in used:
+        used[engine] = os.getpid()
+        keep(engine.dialect)  # where it has a creator of its own, there is no `do_connect`
+
+
 def note_use(connection: Connection, task: Task | None) -> None:
     """An engine is used: note in which process, and that the task that uses it needs a share.
 
@@ -202,10 +210,7 @@ def note_use(connection: Connection, task: Task | None) -> None:
         task: what this thread runs.
     """
     engine = connection.engine
-    keep_in_line(engine.pool)
-    if engine not in used:
-        used[engine] = os.getpid()
-        keep(engine.dialect)  # where it has a creator of its own, there is no `do_connect`
+    note_engine(engine)
     if task is None or type(task) is not Task or has_one_connection(engine):
         return
     budget = budget_of(engine)

@@ -48,6 +48,7 @@ class _Execution:
                     self._finish(task, arguments[0], context)
                 return True
         if connection.get_transaction() is None:  # SQLAlchemy itself asks, with a first connection
+            engines.note_engine(connection.engine)
             return None
         if not sessions.check_execution(connection, task, context):
             engines.note_use(connection, task)
