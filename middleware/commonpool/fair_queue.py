@@ -33,8 +33,8 @@ class FairQueue:
         self.fed = False  # whether free places went to tasks, since somebody set this to False
         # All owners that hold places; of those, the ones that may have a worker, in turn, and the
         # large ones that would have their turn, but leave room; and the fan-outs with more tasks
-        # than places. Lines are OrderedDicts: a dict whose first entry is
-        # taken again and again gets slower with each, and a deque cannot be left from the middle.
+        # than places. Lines are OrderedDicts: a dict whose first entry is taken again and again
+        # gets slower with each, and a deque cannot be left from the middle.
         self._waiting: dict[Owner, None] = {}
         self._turns: OrderedDict[Owner, None] = OrderedDict()
         self._held_back: OrderedDict[Owner, None] = OrderedDict()

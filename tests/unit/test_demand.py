@@ -228,14 +228,20 @@ def pool_of_clock(clock):
     pool.close(1)
 
 
-@pytest.mark.usefixtures("pool_of_clock")
-def test_small_fan_outs_have_workers_while_all_tasks_of_a_large_one_run_on(come, clock):
-    with Gate() as first, Gate() as large, Gate() as again:
-        ends = come(first)
+def small_ones_have_been(come, clock):
+    """Small fan-outs have had workers for as long as is remembered, and are done."""
+    with Gate() as gate:
+        ends = come(gate)
         clock.now += 10 * LATELY
-        first.open()
+        gate.open()
         for end in ends:
             end()
+
+
+@pytest.mark.usefixtures("pool_of_clock")
+def test_small_fan_outs_have_workers_while_all_tasks_of_a_large_one_run_on(come, clock):
+    small_ones_have_been(come, clock)
+    with Gate() as large, Gate() as again:
         ends = [request(large, 20)]
         wait_until(lambda: large.inside == 1 + WORKERS - MANY * SMALL)
         ends += come(again)
@@ -247,12 +253,8 @@ def test_small_fan_outs_have_workers_while_all_tasks_of_a_large_one_run_on(come,
 
 
 def test_the_large_fan_out_has_all_workers_when_the_others_stay_away(pool_of_clock, come, clock):
-    with Gate() as first, Gate() as large:
-        ends = come(first)
-        clock.now += 10 * LATELY
-        first.open()
-        for end in ends:
-            end()
+    small_ones_have_been(come, clock)
+    with Gate() as large:
         ends = [request(large, 20)]
         wait_until(lambda: large.inside == 1 + WORKERS - MANY * SMALL)
         for _ in range(10):  # no task ends, and nobody comes: the pool looks by itself
