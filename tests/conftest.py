@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from commonpool import CommonPool, PoolConfig, process, testing
+from commonpool import CommonPool, PoolConfig, pace, process, testing
 from tests.helpers import wait_until
 
 
@@ -22,6 +22,18 @@ def fresh_process() -> Iterator[None]:
     yield
     testing.reset()
     wait_until(lambda: not pool_threads(), limit=15)
+
+
+@pytest.fixture
+def own_pace() -> None:
+    """For a test in which callers may keep what is short, when the machine is busy."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine does beside: else where tasks run would depend on it."""
+    if "own_pace" not in request.fixturenames:
+        monkeypatch.setattr(pace, "WORTH", 0.0)
 
 
 @pytest.fixture

@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
+
+from commonpool import CommonPool, pace
+from commonpool.pace import WORTH
+from stack.bench.counting import SteadyPace
 
 
 def wait_until(condition: Callable[[], Any], limit: float = 10.0) -> Any:
@@ -71,6 +76,18 @@ def run_python(
         env={**os.environ, **variables},
         check=False,
     )
+
+
+@contextmanager
+def busy(pool: CommonPool, arrival: float = 10.0) -> Iterator[None]:
+    """For a pool that takes its machine for so busy that workers take so many seconds to come."""
+    dispatch = pool._dispatch  # noqa: SLF001 - no other way to have a busy machine
+    before, dispatch.pace = dispatch.pace, SteadyPace(arrival)
+    try:
+        with mock.patch.object(pace, "WORTH", WORTH):
+            yield
+    finally:
+        dispatch.pace = before
 
 
 @contextmanager

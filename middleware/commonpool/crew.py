@@ -26,10 +26,11 @@ class Worker:
         thread: its thread; `None` until it was started.
         task: what it runs, or has been promised.
         summoned: whether it is on its way to the queue.
+        roused_at: when it was woken, if it has not come since; 0 where it was started instead.
         securing: whether it is taking the share of a budget that its task needs.
     """
 
-    __slots__ = ("gate", "name", "securing", "summoned", "task", "thread")
+    __slots__ = ("gate", "name", "roused_at", "securing", "summoned", "task", "thread")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,6 +39,7 @@ class Worker:
         self.thread: threading.Thread | None = None
         self.task: Task | None = None
         self.summoned = False
+        self.roused_at = 0.0
         self.securing = False
 
 
@@ -121,6 +123,7 @@ class Crew:
     def rouse(self, worker: Worker) -> bool:
         """Wake a chosen worker, or start its thread; whether that was possible."""
         if worker.thread is not None:
+            worker.roused_at = self._clock()
             worker.gate.release()
             return True
         thread = threading.Thread(target=self._work, args=(worker,), name=worker.name, daemon=True)

@@ -14,6 +14,8 @@ from commonpool.crew import Crew, Worker
 from commonpool.demand import Demand
 from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
+from commonpool.kept import Kept
+from commonpool.pace import LOOK_AGAIN, Pace
 from commonpool.put_off import PutOff
 from commonpool.reports import Ending
 from commonpool.stats import PoolStats
@@ -74,6 +76,7 @@ class Dispatch:
         )
         self._crew = Crew(config.max_workers, work, clock)
         self._put_off = PutOff()
+        self.pace = Pace()
         self._drained: Latch | None = None
         self._closer: threading.Thread | None = None
         # What threads run that wait for it and closing waits for too; by their numbers.
@@ -185,6 +188,72 @@ class Dispatch:
             if worker is not None:
                 roused.append(worker)
             return 0, roused
+
+    def keep(self, fan_out: FanOut, tasks: int) -> Worker | None:
+        """So many tasks are left to their caller: which worker to wake, to see how long it takes.
+
+        Raises:
+            DeadlineExceeded: the deadline of their fan-out has passed.
+        """
+        look = self._clock() - self.pace.looked_at >= LOOK_AGAIN
+        with self._guard:
+            self._check_time(fan_out)
+            self._run_by_callers += tasks
+            return self._crew.idle.pop() if look and self._crew.idle else None
+
+    def give_back(self, tasks: list[Task], *, cancelled: bool) -> None:
+        """Their caller has not run these of the tasks that were left to it."""
+        with self._guard:
+            self._run_by_callers -= len(tasks)
+            if cancelled:
+                self._cancelled += len(tasks)
+                for task in tasks:
+                    task.state = CANCELLED
+
+    def hand_over(self, kept: Kept) -> Worker | None:
+        """Queue what a caller has kept to itself: which worker to rouse."""
+        fan_out = kept.fan_out
+        with self._guard:
+            if kept.ended:
+                return None
+            if fan_out.failure is not None or fan_out.ending is not None:
+                self._cancel_kept(kept)
+                return None
+            while kept.tasks:
+                try:
+                    fan_out.unstarted.append(kept.tasks.popleft())
+                except IndexError:  # the caller has been quicker
+                    break
+                self._run_by_callers -= 1
+            if not fan_out.unstarted or self.closing or fan_out.owner.ended:
+                return None
+            fan_out.owner.fan_outs[fan_out] = None
+            self.queue.enter(fan_out)
+            return self._summon()
+
+    def end_keeping(self, kept: Kept) -> bool:
+        """A caller is done with what it kept; whether workers were called for some of that.
+
+        Args:
+            kept: what it has not run goes back to its fan-out.
+        """
+        fan_out = kept.fan_out
+        with self._guard:
+            kept.ended = True
+            if fan_out.failure is not None or fan_out.ending is not None:
+                self._cancel_kept(kept)
+            handed_over = bool(fan_out.unstarted or fan_out.at_workers)
+            fan_out.unstarted.extend(kept.tasks)
+            self._run_by_callers -= len(kept.tasks)
+            kept.tasks.clear()
+            return handed_over
+
+    def _cancel_kept(self, kept: Kept) -> None:
+        for task in kept.tasks:
+            task.state = CANCELLED
+        self._cancelled += len(kept.tasks)
+        self._run_by_callers -= len(kept.tasks)
+        kept.tasks.clear()
 
     def claim_new(self, task: Task) -> None:
         """Claim a new task, that is in no queue, for its caller."""
@@ -431,6 +500,10 @@ class Dispatch:
                 if done.budget is not None:
                     self._readmit(done.budget)
             self._crew.arrived(worker)
+            if worker.roused_at:
+                now = self._clock()
+                self.pace.arrived(now - worker.roused_at, now)
+                worker.roused_at = 0.0
             task = worker.task or self._take_for(worker)
             if task is not None:
                 if task.budget is None:
@@ -523,6 +596,7 @@ class Dispatch:
         else:
             task.state = SETTLED
             fan_out.at_workers -= 1
+            fan_out.ran(self._clock() - task.started_at)
             if task.error is not None:
                 cancelled += self._count_failure(task)
             latches += self._sleepers(fan_out, at_once=task.awaited or fan_out.hurry)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from commonpool.adapters import ASYNC, as_task, budget_of, budgets
+from commonpool.kept_task import KeptTask, keepers
 from commonpool.owner import checked_timeout, current_executor, raise_failure
 from commonpool.staged import StagedTask, run_staged
 from commonpool.task import SETTLED, FanOut, Task
@@ -94,29 +96,69 @@ def run_in_parallel(
     if timeout is not None:
         timeout = checked_timeout(timeout)
     if things:
-        owner = current_executor().owner
         fan_out = FanOut(
-            owner, timeout=timeout, has_caller=True, stops_on_failure=not return_exceptions
+            current_executor().owner,
+            timeout=timeout,
+            has_caller=True,
+            stops_on_failure=not return_exceptions,
         )
-        batch = _tasks(things, fan_out, keys)
-        try:
-            if fan_out.has_staged or snapshot is not None:
-                _configure(batch, {"session": session, "snapshot": snapshot})
-                run_staged(fan_out, batch)
-            else:
-                fan_out.unstarted.extend(batch)
-                owner.pool.help(fan_out, owner.pool.admit(fan_out))
-            if return_exceptions:
-                results = [_value_or_error(task) for task in batch]
-            else:
-                if fan_out.failure is not None or fan_out.ending is not None:
-                    raise_failure(fan_out, batch, "run_in_parallel", keys)
-                results = [task.value for task in batch]
-        finally:
-            del fan_out, batch  # an error's traceback holds this frame
+        fan_out.place = _place()
+        results = _results(things, fan_out, keys, session, snapshot)
     else:
         results = []
     return results if keys is None else dict(zip(keys, results, strict=True))
+
+
+def _results(
+    things: list[Any], fan_out: FanOut, keys: list[Any] | None, session: Any, snapshot: str | None
+) -> list[Any]:
+    batch: list[Task] = []
+    rest: list[Task] = []
+    kept: KeptTask | None = None
+    pool = fan_out.owner.pool
+    try:
+        if snapshot is None and type(things[0]) is not FunctionType and len(things) > 1:
+            kept = _run_as_one(things, fan_out, session)
+        if kept is not None and kept.is_done:
+            results = kept.values
+        else:
+            batch = _tasks(things, fan_out, keys)
+            rest = batch if kept is None else pool.take_over(kept, batch)
+            if fan_out.has_staged or snapshot is not None:
+                _configure(batch, {"session": session, "snapshot": snapshot})
+                if rest:
+                    run_staged(fan_out, rest)
+            elif not pool.run_short(fan_out, rest):
+                pool.help(fan_out, pool.admit(fan_out))
+            results = _read(batch, fan_out, keys)
+        pool.note_pace(fan_out)
+        return results
+    finally:
+        del fan_out, batch, rest, kept  # an error's traceback holds this frame
+
+
+def _read(batch: list[Task], fan_out: FanOut, keys: list[Any] | None) -> list[Any]:
+    """The results of tasks that have come to their ends."""
+    try:
+        if not fan_out.stops_on_failure:
+            return [_value_or_error(task) for task in batch]
+        if fan_out.failure is not None or fan_out.ending is not None:
+            raise_failure(fan_out, batch, "run_in_parallel", keys)
+        return [task.value for task in batch]
+    finally:
+        del batch, fan_out  # an error's traceback holds this frame
+
+
+def _run_as_one(things: list[Any], fan_out: FanOut, session: Any) -> KeptTask | None:
+    """Run things on this thread as one, if they are known to be short; as far as it goes."""
+    pool = fan_out.owner.pool
+    if pool.keeps(fan_out):
+        for keeper in keepers:
+            kept = keeper(things, fan_out, session)
+            if kept is not None:
+                pool.run_as_one(kept, len(things))
+                return kept
+    return None
 
 
 def _configure(batch: list[Task], settings: dict[str, Any]) -> None:
@@ -130,6 +172,15 @@ def _configure(batch: list[Task], settings: dict[str, Any]) -> None:
         raise TypeError("snapshot= is for statements and queries, and none of the tasks is one")
     for task in staged:
         task.configure(settings)
+
+
+def _place() -> Hashable:
+    """Where `run_in_parallel` was called, and where what calls it there was called."""
+    caller = sys._getframe(1).f_back  # noqa: SLF001 - documented
+    before = None if caller is None else caller.f_back
+    if caller is None or before is None:
+        return None
+    return id(caller.f_code), caller.f_lasti, id(before.f_code), before.f_lasti
 
 
 def _value_or_error(task: Task) -> Any:

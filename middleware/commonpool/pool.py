@@ -25,6 +25,8 @@ from commonpool.errors import (
     PoolSaturated,
     TaskCancelled,
 )
+from commonpool.kept import Keeping, Kept
+from commonpool.kept_task import KeptTask
 from commonpool.reports import announce, announce_all, stacks_of, told
 from commonpool.stats import PoolStats
 from commonpool.task import (
@@ -90,6 +92,7 @@ class CommonPool(ThreadPoolExecutor):
         self._own_owner = Owner(self, lasting=True)
         self._dispatch = Dispatch(self.config, self._work, clock)
         self._looks_again = False
+        self._keeping = Keeping(self.watcher, clock, self._hand_over)
 
     # As an executor of the standard library
 
@@ -188,6 +191,113 @@ class CommonPool(ThreadPoolExecutor):
         if self._dispatch.queue.holds_back:
             self._look_again_later()
 
+    def run_short(self, fan_out: FanOut, tasks: list[Task]) -> bool:
+        """Run a fan-out's new tasks on this thread, if no worker is worth calling for them.
+
+        Returns:
+            Whether that is all. Else those that nobody has run are its `unstarted` ones.
+
+        Raises:
+            DeadlineExceeded: its deadline has passed.
+            BaseException: a task raised what is not an `Exception`; see `help`.
+        """
+        if not self.keeps(fan_out):
+            fan_out.unstarted.extend(tasks)
+            return False
+        ensure_headroom(HEADROOM)
+        self._leave_to_caller(fan_out, len(tasks))
+        clock, most, deadline = self.clock, self._dispatch.pace.surprise, fan_out.deadline
+        kept = Kept(fan_out, tasks, clock())
+        mine = kept.tasks
+        if len(tasks) > 1:
+            self._keeping.add(kept)
+        try:
+            while mine and fan_out.failure is None and fan_out.ending is None:
+                try:
+                    task = mine.popleft()
+                except IndexError:  # workers were called
+                    break
+                task.run()
+                if task.error is None:
+                    task.state = SETTLED
+                else:
+                    self.settle(task)
+                now = clock()
+                took, kept.begun = now - kept.begun, now
+                if now >= deadline:
+                    self.expire(fan_out, task)
+                if took > fan_out.second_longest:
+                    fan_out.ran(took)
+                    if took > most:
+                        break
+        finally:
+            self._keeping.remove(kept)
+            handed_over = self._dispatch.end_keeping(kept)
+        if handed_over:
+            self.help(fan_out)
+        self.forget_watch(fan_out)
+        return not fan_out.unstarted
+
+    def keeps(self, fan_out: FanOut) -> bool:
+        """Whether no worker is worth calling for what a fan-out asks for."""
+        return not fan_out.patient and self._dispatch.pace.keeps(fan_out.place)
+
+    def _leave_to_caller(self, fan_out: FanOut, tasks: int) -> None:
+        worker = self._dispatch.keep(fan_out, tasks)
+        if worker is not None:
+            self._rouse(worker)
+
+    def run_as_one(self, kept: KeptTask, tasks: int) -> None:
+        """Run so many tasks on this thread, as one.
+
+        Raises:
+            DeadlineExceeded: their deadline has passed.
+        """
+        self._leave_to_caller(kept.fan_out, tasks)
+        kept.run_until(self._dispatch.pace.surprise, self.clock)
+
+    def take_over(self, kept: KeptTask, tasks: list[Task]) -> list[Task]:
+        """What was to be run as one has come to an early end.
+
+        Args:
+            kept: that.
+            tasks: the same as tasks, each by itself.
+
+        Returns:
+            Those that are still to be run.
+
+        Raises:
+            BaseException: it was interrupted; the fan-out is ended.
+        """
+        fan_out, done = kept.fan_out, len(kept.values)
+        for task, value in zip(tasks[:done], kept.values, strict=True):
+            task.value = value
+            task.state = SETTLED
+        rest = tasks[done:]
+        try:
+            if kept.error is not None:
+                failed = rest.pop(0)
+                failed.error, kept.error = kept.error, None
+                self.settle(failed)
+            elif self.clock() >= fan_out.deadline:
+                self.expire(fan_out, tasks[done - 1])
+        finally:
+            over = fan_out.failure is not None or fan_out.ending is not None
+            self._dispatch.give_back(rest, cancelled=over)
+        return [] if over else rest
+
+    def note_pace(self, fan_out: FanOut) -> None:
+        """A fan-out is over: learn from it how long such tasks run."""
+        if fan_out.failure is None and fan_out.ending is None and fan_out.second_longest:
+            self._dispatch.pace.ran(fan_out.place, fan_out.second_longest)
+
+    def _hand_over(self, kept: Kept) -> None:
+        """Call workers for what a caller has kept: the task that it is in takes long."""
+        self._watch(kept.fan_out)
+        worker = self._dispatch.hand_over(kept)
+        if worker is not None:
+            self._rouse(worker)
+
     def claim_new(self, fan_out: FanOut, task: Task) -> Task:
         """Claim a new task of a fan-out for this thread, which is to run it."""
         task.fan_out = fan_out
@@ -234,17 +344,19 @@ class CommonPool(ThreadPoolExecutor):
             BaseException: a helped task raised what is not an `Exception` (Ctrl-C, a server's
                 time limit). It is passed on at once, and the fan-out is ended.
         """
-        timed = fan_out.deadline != math.inf
+        timed, new = fan_out.deadline != math.inf, not self._dispatch.pace.knows(fan_out.place)
         while True:
             if task is not None:
-                task.run()
+                if new:
+                    begun = self.clock()
+                    task.run()
+                    fan_out.ran(self.clock() - begun)
+                else:
+                    task.run()
                 if task.error is None and task.future is None:
                     task.state = SETTLED
                 else:
-                    self._settle_here(task)
-                    if task.error is not None and not isinstance(task.error, Exception):
-                        self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
-                        raise task.error
+                    self.settle(task)
                 if timed and self.clock() >= fan_out.deadline:
                     self.expire(fan_out, task)
             task, latch, worker = self._dispatch.next_or_latch(fan_out, until)

@@ -8,7 +8,7 @@ import math
 import threading
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from enum import Enum
 from functools import partial
@@ -139,6 +139,8 @@ class FanOut:
         watch: the watcher's entry for its deadline, where that is not its owner's.
         has_staged: whether some of its tasks go on from call to call on their caller's thread.
         hurry: whether something has come that its caller should look at before all else.
+        place: where it was asked for.
+        longest, second_longest: seconds that those of its tasks have run.
     """
 
     # Defaults stand in the class instead of in __init__: most fan-outs leave most as they are.
@@ -153,6 +155,9 @@ class FanOut:
     held: deque[Task] | None = None
     has_staged = False
     hurry = False
+    place: Hashable = None
+    longest = 0.0
+    second_longest = 0.0
 
     def __init__(
         self,
@@ -178,6 +183,13 @@ class FanOut:
         self.context = contextvars.copy_context()
         self.runner = context_runner() if context_providers else None
         self.unstarted: deque[Task] = deque()
+
+    def ran(self, seconds: float) -> None:
+        """One of its tasks has run for so many seconds."""
+        if seconds > self.longest:
+            self.second_longest, self.longest = self.longest, seconds
+        elif seconds > self.second_longest:
+            self.second_longest = seconds
 
     @property
     def kept(self) -> int:
@@ -208,6 +220,7 @@ class Task:
     share: Share | None = None  # that share, while it has it
     stopper: Stopper | None = None  # what stops that which it is waiting for
     unread: UnreadError | None = None  # its error, until who has its future has asked for it
+    is_kept = False  # whether it stands for several that its caller runs one after another
     awaited = False  # whether its caller wants to be woken for this one
 
     def __init__(self, fn: Callable[[], Any], fan_out: FanOut | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from commonpool import CommonPool, PoolConfig
+from commonpool.pace import Pace
 from commonpool.process import replacing
 
 TIMES = 25
@@ -42,13 +44,15 @@ class CountedPool:
 
     Args:
         workers: how many it has.
+        arrival: seconds that they are taken to need to come; above 0, short tasks are kept.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, arrival: float = 0.0) -> None:
         self.pool = CommonPool(PoolConfig(max_workers=workers, max_queue=100 * workers))
         self._busy = 0
         self._instructions, self._locks, self._wake_ups = Tally(), Tally(), Tally()
         dispatch: Any = self.pool._dispatch  # noqa: SLF001 - it is what is measured
+        dispatch.pace = SteadyPace(arrival)
         dispatch._guard = CountedLock(self._locks)  # noqa: SLF001
         rouse = dispatch._crew.rouse  # noqa: SLF001
 
@@ -141,6 +145,18 @@ if sys.version_info >= (3, 12):  # where tracing instructions in several threads
             MONITORING.register_callback(tool, event, None)
             MONITORING.free_tool_id(tool)
             MONITORING.restart_events()
+
+
+class SteadyPace(Pace):
+    """That workers take so many seconds to come, whatever they do."""
+
+    def __init__(self, arrival: float) -> None:
+        super().__init__()
+        self.arrival = arrival
+        self.looked_at = math.inf
+
+    def arrived(self, seconds: float, now: float) -> None:
+        """Leave it at that."""
 
 
 class Tally:

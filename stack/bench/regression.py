@@ -41,8 +41,12 @@ def measure() -> Numbers:
     """All numbers, by what they are of."""
     return {
         **_counted("20 tasks, run by their caller", _busy_pool, _fan_out),
+        **_counted("20 tasks, kept by their caller", _pool_that_comes_late, _fan_out),
         **_counted("20 tasks, all at once", _free_pool, _fan_out_that_meets),
         **_added("5 statements, run by their caller", _busy_pool, _statements, _sequential),
+        **_added(
+            "5 statements, kept by their caller", _pool_that_comes_late, _statements, _sequential
+        ),
         **_counted("a request that does not use the pool", _busy_pool, _request),
         "a task that waits: bytes": _waiting_task(),
     }
@@ -108,6 +112,14 @@ def _busy_pool() -> Iterator[CountedPool]:
             yield counted
         finally:
             done.set()
+
+
+@contextmanager
+def _pool_that_comes_late() -> Iterator[CountedPool]:
+    """A pool of which callers do not want anything that is short."""
+    counted = CountedPool(1, arrival=10.0)
+    with counted.at_work():
+        yield counted
 
 
 @contextmanager

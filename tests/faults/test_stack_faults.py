@@ -75,8 +75,11 @@ class Clients:
         self._url = f"{site.nginx.url}/sleep/sql"
         self._threads = threads
 
-    def get(self, seconds: float = 0, queries: int = 4, mode: str = "parallel") -> Future[int]:
-        """Ask for statements that take so long; the status of the answer, or a hang's error."""
+    def get(self, seconds: float = 0.06, queries: int = 4, mode: str = "parallel") -> Future[int]:
+        """Ask for statements that take so long; the status of the answer, or a hang's error.
+
+        By default they are so long that workers are called for them, on any machine.
+        """
         parameters = {"seconds": seconds, "queries": queries, "mode": mode}
         return self._threads.submit(self._get, parameters)
 

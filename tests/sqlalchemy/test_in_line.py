@@ -228,5 +228,6 @@ def test_a_disposed_engines_new_pool_has_its_line(used):
     engine = used(1)
     engine.dispose()
     assert type(engine.pool._pool) is Queue  # noqa: SLF001
-    engine.connect().close()
+    with engine.connect() as connection:
+        connection.execute(select(1)).all()
     assert type(engine.pool._pool) is ConnectionsInLine  # noqa: SLF001

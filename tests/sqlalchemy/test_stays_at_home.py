@@ -32,13 +32,13 @@ from commonpool import current_executor, run_in_parallel
 from commonpool.ext.sqlalchemy import prepare_connection, sessions, stats
 from commonpool.ext.sqlalchemy.stats import Reason
 from tests.helpers import wait_until
-from tests.sqlalchemy.asking import LIMIT, WAYS
+from tests.sqlalchemy.asking import DECIDING_WAYS, LIMIT
 from tests.sqlalchemy.databases import Database
 from tests.sqlalchemy.models import Base, Order, Tag, User, currencies
 
 Way = Callable[[Any, Session], Any]
 
-of_ways = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+of_ways = pytest.mark.parametrize("way", DECIDING_WAYS, ids=lambda way: way.__name__)
 of_timeouts = pytest.mark.parametrize("timeout", [None, LIMIT])
 
 TAGS = select(Tag.id, Tag.name).order_by(Tag.id)

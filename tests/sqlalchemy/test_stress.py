@@ -102,6 +102,7 @@ def request(engine, rng):
 
 
 @pytest.mark.databases("mariadb", "postgresql")
+@pytest.mark.usefixtures("own_pace")
 @pytest.mark.timeout(SECONDS + 240)
 def test_a_minute_of_everything_gives_no_error_no_wrong_row_and_leaves_nothing(database):
     seconds = SECONDS if database.name == "mariadb-mysqlclient" else min(SECONDS, 5)

@@ -323,3 +323,25 @@ def test_a_listener_that_raises_does_not_leave_a_stop_behind(pool, database, mak
     assert isinstance(seen.error, RuntimeError)
     with engine.connect() as connection:
         assert connection.scalar(select(1)) == 1
+
+
+def test_a_statement_that_ctrl_c_ends_is_not_stopped_later(pool, engine, monkeypatch):
+    made, init = [], RunningStatement.__init__
+
+    def noted(statement, *args):
+        init(statement, *args)
+        made.append(statement)
+
+    monkeypatch.setattr(RunningStatement, "__init__", noted)
+
+    @event.listens_for(engine, "do_execute")
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    executor = OwnerExecutor(time.monotonic() + 60)
+    with pytest.raises(KeyboardInterrupt):
+        executor.submit(execute(engine, select(1))).result()
+    executor.end()
+    assert made
+    assert all(statement._over for statement in made)  # noqa: SLF001 - nobody else asks
+    assert pool.stats().abandoned == 0

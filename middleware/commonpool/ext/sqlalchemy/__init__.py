@@ -8,7 +8,17 @@ Importing this registers them with `as_task`, for SQLAlchemy 2.0 and 2.1::
     )
 """
 
-from commonpool.ext.sqlalchemy import connecting, engines, forks, rows, sessions, stopping, things
+from commonpool.ext.sqlalchemy import (
+    connecting,
+    engines,
+    execution,
+    forks,
+    kept,
+    rows,
+    sessions,
+    stopping,
+    things,
+)
 from commonpool.ext.sqlalchemy.engines import limit_connections
 from commonpool.ext.sqlalchemy.finding import session_providers
 from commonpool.ext.sqlalchemy.scoped import register_scoped_session
@@ -24,7 +34,7 @@ __all__ = [
     "stats",
 ]
 
-for _module in (connecting, engines, forks, sessions, rows, stopping):
+for _module in (connecting, engines, forks, sessions, rows, stopping, execution, kept):
     _module.install()
 
 del _module, things  # things: imported for what it registers

@@ -19,7 +19,7 @@ from commonpool import adapters, process
 from commonpool.budget import Budget, Share
 from commonpool.ext.sqlalchemy.connecting import connecting_until, keep
 from commonpool.ext.sqlalchemy.in_line import keep_in_line
-from commonpool.task import Task, explainers, running
+from commonpool.task import Task, explainers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +171,12 @@ def size_of(pool: Pool) -> int:
     return int(size()) if callable(size) and hasattr(pool, "checkedout") else 0
 
 
+def has_idle_connection(engine: Engine) -> bool:
+    """Whether an engine's pool has a connection that nobody has to wait for, as far as it says."""
+    checkedin = getattr(engine.pool, "checkedin", None)
+    return checkedin is None or checkedin() > 0
+
+
 def has_one_connection(engine: Engine) -> bool:
     """Whether what one thread has connected to is not there for another's connection.
 
@@ -188,14 +194,23 @@ used: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 """The engines that were used, and in which process they were first."""
 
 
-def on_connect(connection: Connection) -> None:
-    """An engine is used: note in which process, and that the task that uses it needs a share."""
-    engine = connection.engine
+def note_engine(engine: Engine) -> None:
+    """An engine has a connection: note in which process."""
     keep_in_line(engine.pool)
     if engine not in used:
         used[engine] = os.getpid()
         keep(engine.dialect)  # where it has a creator of its own, there is no `do_connect`
-    task = running.task
+
+
+def note_use(connection: Connection, task: Task | None) -> None:
+    """An engine is used: note in which process, and that the task that uses it needs a share.
+
+    Args:
+        connection: one of its, that is about to execute something.
+        task: what this thread runs.
+    """
+    engine = connection.engine
+    note_engine(engine)
     if task is None or type(task) is not Task or has_one_connection(engine):
         return
     budget = budget_of(engine)
@@ -230,6 +245,5 @@ def arithmetic(engine: Engine) -> str:
 
 
 def install() -> None:
-    """Listen to all engines."""
-    event.listen(Engine, "engine_connect", on_connect)
+    """Listen to what tasks raise."""
     explainers.append(explain)

@@ -35,6 +35,8 @@ def forget_inherited() -> None:
         if record.info.get(PROCESS, pid) != pid:
             _inherited.append((record, record.dbapi_connection))
             disown(record)
+            if not record.in_use:
+                record.dbapi_connection = None  # its pool opens another, and does not try this one
             _records.discard(record)
     for engine, user in list(used.items()):
         if user != pid:

@@ -9,7 +9,8 @@ from itertools import islice
 from traceback import walk_tb
 from typing import Any
 
-from sqlalchemy import ChunkedIteratorResult, Connection, CursorResult, Engine, Executable, event
+from sqlalchemy import ChunkedIteratorResult, Connection, CursorResult, Executable
+from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from commonpool.ext.sqlalchemy import stopping
@@ -29,17 +30,10 @@ class StaysAtHomeError(Exception):
         self.reason = reason
 
 
-def before_cursor_execute(
-    _connection: Connection,
-    _cursor: Any,
-    statement: str,
-    _parameters: Any,
-    context: Any,
-    _executemany: object,
-) -> None:
+def check_sql(sql: str, context: ExecutionContext) -> None:
     """Keep what is seen to stay at home only now: the SQL of a type or of a `column_property`."""
-    if context is not None and context.execution_options.get(AWAY):
-        reason = reason_in_sql(statement)
+    if context.execution_options.get(AWAY):
+        reason = reason_in_sql(sql)
         if reason is not None:
             raise StaysAtHomeError(reason)
 
@@ -62,20 +56,10 @@ def execute_buffered(
     return result
 
 
-def after_cursor_execute(
-    connection: Connection,
-    cursor: Any,
-    _statement: str,
-    _parameters: Any,
-    context: Any,
-    _executemany: object,
-) -> None:
+def fetch(cursor: Any, context: Any) -> None:
     """Fetch the rows within the call that executes the statement."""
-    if context is None or not context.execution_options.get(stopping.BUFFERED):
-        return
     if cursor.description is not None:
         context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(cursor, cursor.description)
-    stopping.finished(connection)
 
 
 def free_rows(error: BaseException) -> None:
@@ -99,10 +83,8 @@ def free_rows(error: BaseException) -> None:
 
 
 def install() -> None:
-    """Listen to all engines, and to what tasks raise."""
+    """Listen to what tasks raise."""
     explainers.append(lambda _, error: free_rows(error))
-    event.listen(Engine, "before_cursor_execute", before_cursor_execute)
-    event.listen(Engine, "after_cursor_execute", after_cursor_execute)
 
 
 def make_objects(result: Any) -> Any:

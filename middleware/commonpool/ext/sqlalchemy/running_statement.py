@@ -41,18 +41,22 @@ class RunningStatement:
         whichever is earlier; its connection is cut where it has not ended by `CUT_AFTER`.
         When `end` has returned, its connection is neither stopped nor cut any more, or it is not
         clean.
+        While it is paused, its connection is neither stopped nor cut.
 
     Made, and ended, on the thread that executes it.
 
     Attributes:
         connection: what executes it.
         deadline: the moment on the monotonic clock after which nobody wants its rows.
+        server: what it runs in.
         outer: the statement of the same task in whose events this one is executed, if any.
+        is_paused: whether nothing is executed now, and the next statement may go on in its place.
         raised: what was raised since it ended in spite of having been stopped.
     """
 
     # One is made for each statement in a task: defaults stand in the class, as for Task.
     raised: DeadlineExceeded | None = None
+    is_paused = False
     _watch: Watch | None = None
     _stopped: threading.Event | None = None
     _abandoned_at = math.inf
@@ -66,7 +70,7 @@ class RunningStatement:
         self.connection = connection
         self.outer = cast("RunningStatement | None", task.stopper)
         self._text = text
-        self._server = server
+        self.server = server
         fan_out = task.fan_out
         self.deadline = fan_out.deadline
         self._pool = fan_out.owner.pool
@@ -107,6 +111,36 @@ class RunningStatement:
         if stopped is not None and not self._cut:
             stopped.wait(STOPPING_LIMIT)
 
+    # One that is paused and goes on takes no lock and no other watch. In this order, either the
+    # watcher sees that it goes on, or it is seen here that the watcher has come.
+
+    def pause(self) -> bool:
+        """The statement is over, and the next one of its caller may go on in its place.
+
+        Returns:
+            Whether that is so; else a stop may be under way, and it is to be ended.
+        """
+        self.is_paused = True
+        self.is_paused = not self._begun
+        return self.is_paused
+
+    def go_on(self, text: str) -> bool:
+        """Be the next statement on the same connection; whether that is possible.
+
+        Returns:
+            `False` where a stop may be under way: the deadline has passed.
+        """
+        self.is_paused = False
+        self._text = text
+        return not self._begun
+
+    def fits(self, connection: Connection) -> bool:
+        """Whether it is of just this connection, as it was then."""
+        return (
+            connection is self.connection
+            and connection.connection.dbapi_connection is self._dbapi_connection
+        )
+
     # What the other threads do
 
     def _begin(self) -> None:
@@ -115,9 +149,11 @@ class RunningStatement:
             if self._over or self._begun:
                 return
             self._begun = True
+            if self.is_paused:
+                return
             self._watch = self._later(CUT_AFTER - STOP_AFTER, self._shut_down)
-        if self._server.can_stop:
-            self._server.stops.do(self._stop)
+        if self.server.can_stop:
+            self.server.stops.do(self._stop)
 
     def _stop(self) -> None:
         """On the stopper's thread."""
@@ -127,7 +163,7 @@ class RunningStatement:
             self._sent = True
             stopped = self._stopped = threading.Event()
         try:
-            self._server.stop(
+            self.server.stop(
                 self._dbapi_connection,
                 self._key,
                 pool=self.connection.engine.pool,
@@ -182,14 +218,14 @@ class RunningStatement:
         if self._cut or not self._sure:
             return False
         # its server's own limit came first: a stop that comes between statements hits none
-        return self._server.was_stopped(error) or self._server.ran_too_long(error)
+        return self.server.was_stopped(error) or self.server.ran_too_long(error)
 
     def accounts_for(self, error: BaseException) -> bool:
         """Whether a DBAPI error has come of the deadline, or of its having been abandoned."""
         if self._cut:
             return isinstance(error, self.connection.dialect.loaded_dbapi.Error)
         if self._sent or self._pool.clock() >= self.deadline:
-            return self._server.was_stopped(error) or self._server.ran_too_long(error)
+            return self.server.was_stopped(error) or self.server.ran_too_long(error)
         return False
 
     def exceeded(self) -> DeadlineExceeded:

@@ -15,6 +15,11 @@ from commonpool.ext.sqlalchemy.stop_queue import StopQueue
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Pool
+    from sqlalchemy.engine import ExecutionContext
+
+
+# No number of rows: an unsigned -1 is above it.
+MOST_ROWS = 1 << 62
 
 
 class Server:
@@ -59,6 +64,11 @@ class Server:
         """The statement's text with a limit in it, where the database has that."""
         del seconds
         return statement
+
+    def has_rows(self, context: ExecutionContext) -> bool:
+        """Whether all rows of a statement are in the client's memory once it was executed."""
+        del context
+        return False
 
     def was_stopped(self, error: BaseException) -> bool:
         """Whether a DBAPI error says that the statement was stopped as `stop` does it."""
@@ -108,6 +118,10 @@ class MariaDB(Server):
         peer = None if socket is None else socket.peer()
         self._spare.execute(pool, f"KILL QUERY {int(key)}", peer=peer, later=later)
 
+    def has_rows(self, context: ExecutionContext) -> bool:
+        """Unless they are streamed."""
+        return knows_how_many(context)
+
     def was_stopped(self, error: BaseException) -> bool:
         """ER_QUERY_INTERRUPTED."""
         return error.args[:1] == (1317,)
@@ -141,6 +155,10 @@ class PostgreSQL(Server):
         else:
             cancel_safe(timeout=ANSWER_WITHIN)
 
+    def has_rows(self, context: ExecutionContext) -> bool:
+        """Unless they are streamed."""
+        return knows_how_many(context)
+
     def was_stopped(self, error: BaseException) -> bool:
         """query_canceled, of which `statement_timeout` is a case: its text alone says so."""
         return getattr(error, "sqlstate", None) == "57014" or (
@@ -163,6 +181,15 @@ class SQLite(Server):
     def was_stopped(self, error: BaseException) -> bool:
         """SQLITE_INTERRUPT."""
         return getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
+
+
+def knows_how_many(context: ExecutionContext) -> bool:
+    """Whether a driver that fetches all rows at once, unless told otherwise, has them all."""
+    # a driver that has not says -1, or what that is without a sign
+    return (
+        not context.execution_options.get("stream_results")
+        and 0 <= context.cursor.rowcount < MOST_ROWS
+    )
 
 
 def new_server(dialect: Dialect) -> Server:

@@ -11,21 +11,22 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Transaction, event
+from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.orm import Session
 
-from commonpool.errors import WrongThread
-from commonpool.ext.sqlalchemy.engines import has_one_connection
+from commonpool.errors import DeadlineExceeded, WrongThread
+from commonpool.ext.sqlalchemy.engines import has_one_connection, note_use
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.statements import reason_in_sql
 from commonpool.ext.sqlalchemy.stats import Reason
+from commonpool.kept_task import KeptTask
 from commonpool.staged import Call, StagedTask
 from commonpool.task import SETTLED, Task, running
 
 Prepare = Callable[[dict[Any, Any], Connection], object]
 
 # What leaves nothing behind that another connection would not see. Everything else is a write.
-# (MariaDB's SET STATEMENT is how a statement carries its time limit.)
 READS = re.compile(
     r"(?:SET\s+STATEMENT\s.+?\sFOR\s)?"
     r"[\s(]*(?P<what>WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|VALUES)\b",
@@ -40,12 +41,17 @@ LEAVES_NOTHING = "commonpool_leaves_nothing"
 SETS = re.compile(r"\s*SET\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Home:
-    """Where a session or its connection belongs: a process, and the task that began with it."""
+    """Where a session or its connection belongs: a process, and the task that began with it.
+
+    Attributes:
+        written: the latest transaction of the connection in which a write was executed.
+    """
 
     process: int
     task: ref[Task] | None
+    written: ref[Transaction] | None = None
 
     def is_here(self) -> bool:
         """Whether that task is the one that this thread runs, or is done."""
@@ -54,11 +60,18 @@ class Home:
         task = self.task()
         return task is None or task.state is SETTLED or task is innermost_callable()
 
+    def note(self, leaves: Leaves, connection: Connection, context: ExecutionContext) -> None:
+        """Something is executed that leaves something behind; note it if others cannot see it."""
+        transaction = connection.get_transaction()
+        if transaction is None or (leaves is Leaves.A_SETTING and _prepare):
+            return
+        if not context.execution_options.get(LEAVES_NOTHING):
+            self.written = ref(transaction)
+
 
 _connections: WeakKeyDictionary[Session, WeakSet[Connection]] = WeakKeyDictionary()
 _homes: WeakKeyDictionary[Connection, Home] = WeakKeyDictionary()
 _claims: WeakKeyDictionary[Session, Home] = WeakKeyDictionary()
-_written: WeakSet[Connection] = WeakSet()
 _prepare: list[Prepare] = []
 
 
@@ -105,7 +118,15 @@ def has_changes(session: Session) -> bool:
 
 def has_written(session: Session) -> bool:
     """Whether a write was executed in the session's open transaction."""
-    return any(connection in _written for connection in _connections.get(session, ()))
+    return any(
+        is_open_on(connection, _homes[connection].written)
+        for connection in _connections.get(session, ())
+    )
+
+
+def is_open_on(connection: Connection, transaction: ref[Transaction] | None) -> bool:
+    """Whether a transaction is the one that a connection is in."""
+    return transaction is not None and transaction() is connection.get_transaction() is not None
 
 
 def own_options(session: Session, engine: Engine) -> dict[str, Any]:
@@ -121,6 +142,11 @@ def own_options(session: Session, engine: Engine) -> dict[str, Any]:
     return {}
 
 
+def has_connection(session: Session) -> bool:
+    """Whether a session has a connection now."""
+    return any(not connection.closed for connection in _connections.get(session, ()))
+
+
 def own_connection(session: Session, engine: Engine) -> Connection | None:
     """The connection that the session has to an engine, if it has one."""
     for connection in _connections.get(session, ()):
@@ -129,13 +155,24 @@ def own_connection(session: Session, engine: Engine) -> Connection | None:
     return None
 
 
-def has_lost_connection(session: Session) -> bool:
-    """Whether a session's transaction has ended by the loss of its connection."""
-    return any(
+LOST = (
+    "The session's own connection was lost by that, and its transaction with it: call the "
+    "session's rollback() before it is used again."
+)
+
+
+def explain_loss(error: BaseException, session: Session) -> None:
+    """Say so if a session's transaction has ended by the loss of its connection at a deadline."""
+    if isinstance(error, DeadlineExceeded) and any(
         connection.invalidated
         for connection in _connections.get(session, ())
         if not connection.closed
-    )
+    ):
+        error.add_note(LOST)
+
+
+# What a session's own thread has made of statements. (A union would be made anew for each look.)
+_OF_ITS_CALLER = (StagedTask, Call, KeptTask)
 
 
 def claim(session: Session) -> None:
@@ -177,7 +214,7 @@ def here() -> Home:
 def innermost_callable() -> Task | None:
     """The callable that this thread runs as a task; a statement counts as its caller."""
     task = running.task
-    while isinstance(task, StagedTask | Call):
+    while isinstance(task, _OF_ITS_CALLER):
         task = task.fan_out.parent
     return task
 
@@ -188,6 +225,7 @@ def on_begin(session: Session, _transaction: object, connection: Any) -> None:
         return
     if running.task is not None:
         check_belongs_here(session)
+    note_use(connection, running.task)
     if connection not in _homes:
         _homes[connection] = here()
         known = _connections.get(session)
@@ -196,14 +234,30 @@ def on_begin(session: Session, _transaction: object, connection: Any) -> None:
         known.add(connection)
 
 
-def before_cursor_execute(connection: Connection, *_: object) -> None:
-    """A statement is to be executed: not on a connection that belongs elsewhere."""
+def check_execution(connection: Connection, task: Task | None, context: ExecutionContext) -> bool:
+    """A statement is to be executed: not on a connection that belongs elsewhere; note if it writes.
+
+    Args:
+        connection: what is to execute it.
+        task: what this thread runs.
+        context: the statement's.
+
+    Returns:
+        Whether the connection is a session's.
+
+    Raises:
+        WrongThread: the connection belongs elsewhere.
+    """
     home = _homes.get(connection)
     if home is None:
-        return
+        return False
     check_process(home)
-    if running.task is not None and not home.is_here():
+    if task is not None and not home.is_here():
         raise WrongThread(how_to_write_it())
+    leaves = left_by_it(context)
+    if leaves is not Leaves.NOTHING:
+        home.note(leaves, connection, context)
+    return True
 
 
 def check_process(home: Home) -> None:
@@ -228,30 +282,17 @@ def how_to_write_it() -> str:
     )
 
 
-def after_cursor_execute(
-    connection: Connection,
-    _cursor: object,
-    statement: str,
-    _parameters: object,
-    context: Any,
-    _executemany: object,
-) -> None:
-    """A statement was executed: note whether it changed what another connection does not see."""
-    if connection not in _homes or connection in _written:
-        return
-    leaves = left_by(statement)
-    if leaves is Leaves.NOTHING or (leaves is Leaves.A_SETTING and _prepare):
-        return
-    if context is None or not context.execution_options.get(LEAVES_NOTHING):
-        _written.add(connection)
-
-
 class Leaves(Enum):
     """What a statement leaves behind that only its own connection sees."""
 
     NOTHING = "nothing"
     A_SETTING = "something that decides what is seen: a variable, a tenant"
     A_WRITE = "rows that are not committed"
+
+
+def left_by_it(context: ExecutionContext) -> Leaves:
+    """What the statement of a context leaves behind for its connection."""
+    return left_by(context.statement or "")
 
 
 @lru_cache(maxsize=1024)
@@ -268,15 +309,6 @@ def left_by(statement: str) -> Leaves:
     return Leaves.A_WRITE if writes else Leaves.NOTHING
 
 
-def forget_writes(connection: Connection, *_: object) -> None:
-    """A transaction is over."""
-    _written.discard(connection)
-
-
 def install() -> None:
-    """Listen to all sessions and engines."""
+    """Listen to all sessions."""
     event.listen(Session, "after_begin", on_begin)
-    event.listen(Engine, "before_cursor_execute", before_cursor_execute)
-    event.listen(Engine, "after_cursor_execute", after_cursor_execute)
-    for name in ("commit", "rollback", "commit_twophase", "rollback_twophase"):
-        event.listen(Engine, name, forget_writes)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of, lay_nowhere_over, number_of
 from commonpool.watcher import Watch
@@ -55,6 +56,8 @@ class Spare:
         if self._tried:
             return
         self._tried = True
+        if not isinstance(pool.dispose, _Disposal):  # no event of a pool tells of it
+            pool.dispose = _Disposal(pool, self.close)  # type: ignore[method-assign]
         try:
             self._connect(pool)
         except Exception as error:
@@ -144,6 +147,25 @@ class Spare:
             return
         # what the driver says when the object goes must not reach the other process's server
         lay_nowhere_over(self._number)
+
+
+class _Disposal:
+    """A pool's `dispose`, with something that is done after it.
+
+    Args:
+        pool: whose.
+        then: what.
+    """
+
+    def __init__(self, pool: Pool, then: Callable[[], None]) -> None:
+        self._pool = ref(pool)
+        self._then = then
+
+    def __call__(self) -> None:
+        pool = self._pool()
+        if pool is not None:
+            type(pool).dispose(pool)
+        self._then()
 
 
 # MariaDB's and MySQL's ER_NO_SUCH_THREAD: what was to be stopped is not there any more.

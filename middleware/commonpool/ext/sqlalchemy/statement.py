@@ -15,13 +15,12 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, event
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
-from commonpool.errors import DeadlineExceeded
 from commonpool.ext.sqlalchemy.call import StatementCall, name_of
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
 from commonpool.ext.sqlalchemy.sessions import (
     check_belongs_here,
     claim,
-    has_lost_connection,
+    explain_loss,
     others_listen,
     own_connection,
     own_options,
@@ -39,11 +38,6 @@ from commonpool.ext.sqlalchemy.stand import Stand, stand_for
 from commonpool.ext.sqlalchemy.statements import examine
 from commonpool.ext.sqlalchemy.stats import Reason, count
 from commonpool.staged import Call, Progress, StagedTask
-
-LOST = (
-    "The session's own connection was lost by that, and its transaction with it: call the "
-    "session's rollback() before it is used again."
-)
 
 
 class StatementTask(StagedTask):
@@ -93,6 +87,15 @@ class StatementTask(StagedTask):
         assert isinstance(self._session, Session)  # noqa: S101 - `prepare` has seen to it
         return self._session
 
+    @property
+    def given_session(self) -> Session | scoped_session[Any] | None:
+        """What was given for its session."""
+        return self._session
+
+    def ask(self, session: Session) -> Any:
+        """Ask a session, which does all of it here; its answer."""
+        return self._ask(session)
+
     def configure(self, settings: dict[str, Any]) -> None:
         """Take the session that `run_in_parallel` was given, unless it has its own; the snapshot.
 
@@ -126,8 +129,7 @@ class StatementTask(StagedTask):
         try:
             progress = here.switch()
         except BaseException as error:
-            if isinstance(error, DeadlineExceeded) and has_lost_connection(self.session):
-                error.add_note(LOST)
+            explain_loss(error, self.session)
             self.error = error
             self._greenlet = None  # which refers to this task in turn
             return Progress.DONE

@@ -47,10 +47,10 @@ _lock = threading.Lock()
 _counts: Counter[str] = Counter()
 
 
-def count(what: str) -> None:
+def count(what: str, times: int = 1) -> None:
     """Count one of the attributes of `StatementStats`, or a `Reason`."""
     with _lock:
-        _counts[what] += 1
+        _counts[what] += times
 
 
 def stats() -> StatementStats:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, event
 from commonpool.errors import DeadlineExceeded
 from commonpool.ext.sqlalchemy.limits import LIMIT_AFTER
 from commonpool.ext.sqlalchemy.running_statement import RunningStatement, first_line
-from commonpool.ext.sqlalchemy.servers import close_server, server_of
+from commonpool.ext.sqlalchemy.servers import server_of
 from commonpool.ext.sqlalchemy.stats import count
 from commonpool.task import ABANDONED, Task, running
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext, ExecutionContext
 
 BUFFERED = "commonpool_buffered"
-"""An execution option: who sets it fetches all rows at once, and then calls `finished`."""
+"""An execution option: all rows are to be fetched at once."""
 
 # Statements that SQLAlchemy executes with this option fail without `handle_error` being asked.
 _UNHANDLED = "skip_user_error_events"
@@ -39,56 +39,71 @@ def install() -> None:
     that executes a statement after its deadline, or after it was abandoned, gets it at once.
     Statements outside tasks, and those that begin or end a transaction, are not touched.
     """
-    if event.contains(Engine, "before_cursor_execute", _begin):
+    if event.contains(Engine, "handle_error", _on_error):
         return
-    event.listen(Engine, "before_cursor_execute", _begin, retval=True)
-    event.listen(Engine, "after_cursor_execute", _after)
     # before the listeners that may raise what they like: after those, nobody is asked
     event.listen(Engine, "handle_error", _on_error, insert=True)
-    event.listen(Engine, "rollback", _forget)
-    event.listen(Engine, "commit", _forget)
-    event.listen(Engine, "engine_disposed", _on_disposal)
 
 
-def finished(connection: Connection) -> None:
-    """Say that a statement with the option `BUFFERED` is over, its rows fetched.
+def go_on(
+    task: Task, connection: Connection, text: str, context: ExecutionContext | None
+) -> str | None:
+    """A kept task's next statement on the same connection; its text, with a time limit in it.
 
-    To be called on the thread that executed it, from an `after_cursor_execute` listener.
+    Returns:
+        `None` where it has to `begin`.
+    """
+    statement: Any = task.stopper
+    if (
+        statement is None
+        or not statement.is_paused
+        or not statement.fits(connection)
+        or context is None
+        or _UNHANDLED in context.execution_options
+        or _TRANSACTION_CONTROL.match(text)
+        or not statement.go_on(text)
+    ):
+        return None
+    if statement.deadline == math.inf:
+        return text
+    left = statement.deadline - task.fan_out.owner.pool.clock()
+    if left > 0:
+        return cast("str", statement.server.limited(text, left + LIMIT_AFTER))
+    statement.pause()
+    return None
+
+
+def pause(task: Task, connection: Connection, context: ExecutionContext | None) -> bool:
+    """A kept task's statement was executed; whether it is over, with all its rows."""
+    statement: Any = task.stopper
+    return (
+        statement is not None
+        and not statement.is_paused
+        and statement.connection is connection
+        and context is not None
+        and BUFFERED not in context.execution_options
+        and statement.server.has_rows(context)
+        and statement.pause()
+    )
+
+
+def is_buffered(task: Task, context: ExecutionContext) -> bool:
+    """Whether all rows of a statement are to be fetched at once."""
+    return task.is_kept or bool(context.execution_options.get(BUFFERED))
+
+
+def begin(task: Task, connection: Connection, text: str, context: ExecutionContext | None) -> str:
+    """A task is about to execute a statement; its text, with a time limit in it.
 
     Raises:
-        DeadlineExceeded: it was stopped, and has ended without saying so: what it returned may be
-            wrong. The connection is invalidated when this is raised out of the listener.
+        DeadlineExceeded: the deadline has passed, or nobody waits for the task any more.
     """
-    task = running.task
-    if task is None:
-        return
-    statement = _running_on(connection, task)
-    if statement is None:
-        return
-    statement.end()
-    if statement.was_touched:
-        # kept as the task's until the listener for errors has seen it
-        statement.raised = statement.exceeded()
-        raise statement.raised
-    _remove(statement, task)
-
-
-def _begin(  # noqa: PLR0917 - as SQLAlchemy calls it
-    connection: Connection,
-    cursor: Any,  # noqa: ARG001
-    text: str,
-    parameters: Any,
-    context: ExecutionContext,
-    executemany: bool,  # noqa: ARG001, FBT001
-) -> tuple[str, Any]:
-    task = running.task
-    if (
-        task is None
-        or _TRANSACTION_CONTROL.match(text)
-        or (context is not None and _UNHANDLED in context.execution_options)
+    if _TRANSACTION_CONTROL.match(text) or (
+        context is not None and _UNHANDLED in context.execution_options
     ):
-        return text, parameters
+        return text
     fan_out = task.fan_out
+    _end_paused(task)
     server = server_of(connection)
     limited = text
     if fan_out.deadline != math.inf:
@@ -107,32 +122,45 @@ def _begin(  # noqa: PLR0917 - as SQLAlchemy calls it
         raise DeadlineExceeded(
             f"The task was abandoned before; the statement was not sent: {first_line(text)}"
         )
-    return limited, parameters
+    return limited
 
 
-def _after(  # noqa: PLR0917 - as SQLAlchemy calls it
-    connection: Connection,
-    cursor: Any,  # noqa: ARG001
-    text: str,  # noqa: ARG001
-    parameters: Any,  # noqa: ARG001
-    context: ExecutionContext,
-    executemany: bool,  # noqa: ARG001, FBT001
-) -> None:
-    if running.task is None or (context is not None and context.execution_options.get(BUFFERED)):
+def finish(task: Task, connection: Connection) -> None:
+    """A statement of a task is over, with its rows where those are fetched at once.
+
+    Raises:
+        DeadlineExceeded: it was stopped, and has ended without saying so: what it returned may be
+            wrong. The connection is invalidated when this is raised out of the listener.
+    """
+    statement = _running_on(connection, task)
+    if statement is None or (task.is_kept and statement.pause()):
         return
-    finished(connection)
+    statement.end()
+    if statement.was_touched:
+        # kept as the task's until the listener for errors has seen it
+        statement.raised = statement.exceeded()
+        raise statement.raised
+    _remove(statement, task)
+
+
+def forget(task: Task, connection: Connection) -> None:
+    """What a connection executes for a task is over, however it has ended."""
+    statement = _running_on(connection, task)
+    if statement is not None:
+        statement.end()
+        _remove(statement, task)
 
 
 def _on_error(context: ExceptionContext) -> BaseException | None:
     task, connection = running.task, context.connection
     if task is None or connection is None:
         return None
+    if isinstance(context.original_exception, DeadlineExceeded):
+        # It was not sent, unless the connection is found unclean below. (As a TimeoutError it
+        # counts as one of asyncio's, after which nobody knows in what state a connection is.)
+        context.is_disconnect = False
     statement = _running_on(connection, task)
     if statement is None:
-        if isinstance(context.original_exception, DeadlineExceeded):
-            # It was not sent. (As a TimeoutError it counts as one of asyncio's, after which
-            # nobody knows in what state a connection is.)
-            context.is_disconnect = False
         return None
     statement.end()
     _remove(statement, task)
@@ -149,25 +177,28 @@ def _on_error(context: ExceptionContext) -> BaseException | None:
     return None if exceeded is error else exceeded
 
 
-def _forget(connection: Connection) -> None:
-    """The statement of a transaction that ends is over, even if no listener was told of that."""
-    task = running.task
-    if task is not None and task.stopper is not None:
-        while (statement := _running_on(connection, task)) is not None:
-            statement.end()
-            _remove(statement, task)
-
-
-def _on_disposal(engine: Engine) -> None:
-    close_server(engine.dialect)
-
-
 def _running_on(connection: Connection, task: Task) -> RunningStatement | None:
     """The innermost statement of a task that a connection executes."""
     statement = cast("RunningStatement | None", task.stopper)
-    while statement is not None and statement.connection is not connection:
+    while statement is not None and (statement.connection is not connection or statement.is_paused):
         statement = statement.outer
     return statement
+
+
+def end_all(task: Task) -> None:
+    """A kept task is over: end the statements that others could have gone on in the place of."""
+    statement = cast("RunningStatement | None", task.stopper)
+    while statement is not None:
+        statement.end()
+        task.stopper = statement = statement.outer
+
+
+def _end_paused(task: Task) -> None:
+    """End the statements in whose place no other has gone on."""
+    statement = cast("RunningStatement | None", task.stopper)
+    while statement is not None and statement.is_paused:
+        statement.end()
+        task.stopper = statement = statement.outer
 
 
 def _remove(statement: RunningStatement, task: Task) -> None:
