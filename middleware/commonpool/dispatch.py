@@ -14,7 +14,7 @@ from commonpool.crew import Crew, Worker
 from commonpool.demand import Demand
 from commonpool.errors import CommonPoolError, DeadlineExceeded
 from commonpool.fair_queue import FairQueue
-from commonpool.kept import Kept
+from commonpool.kept_task import KeptTask
 from commonpool.pace import LOOK_AGAIN, Pace
 from commonpool.put_off import PutOff
 from commonpool.reports import Ending
@@ -189,17 +189,45 @@ class Dispatch:
                 roused.append(worker)
             return 0, roused
 
-    def keep(self, fan_out: FanOut, tasks: int) -> Worker | None:
-        """So many tasks are left to their caller: which worker to wake, to see how long it takes.
+    def keep(self, kept: KeptTask) -> Worker | None:
+        """Tasks are left to their caller: which worker to wake, to see how long it takes.
 
         Raises:
             DeadlineExceeded: the deadline of their fan-out has passed.
         """
-        look = self._clock() - self.pace.looked_at >= LOOK_AGAIN
+        now, deadline = self._clock(), kept.fan_out.deadline
+        look = now - self.pace.looked_at >= LOOK_AGAIN
         with self._guard:
-            self._check_time(fan_out)
-            self._run_by_callers += tasks
+            if now >= deadline:
+                self._check_time(kept.fan_out)
+            self._run_by_callers += len(kept.things)
             return self._crew.idle.pop() if look and self._crew.idle else None
+
+    def hand_over(self, kept: KeptTask, tasks: list[Task]) -> Worker | None:
+        """Queue what a caller has kept and not begun: which worker to rouse.
+
+        Args:
+            kept: that.
+            tasks: it; the first of them the caller may have begun by now.
+        """
+        fan_out = kept.fan_out
+        with self._guard:
+            left = kept.take_rest()
+            if not left:
+                return None
+            kept.handed_over = tasks[-left:]
+            self._run_by_callers -= left
+            fan_out.unstarted.extend(kept.handed_over)
+            if self.closing or fan_out.owner.ended:
+                return None
+            fan_out.owner.fan_outs[fan_out] = None
+            self.queue.enter(fan_out)
+            return self._summon()
+
+    def end_keeping(self, kept: KeptTask) -> None:
+        """A caller goes no further in what it kept, and nobody else does from here on."""
+        with self._guard:
+            kept.take_rest()
 
     def give_back(self, tasks: list[Task], *, cancelled: bool) -> None:
         """Their caller has not run these of the tasks that were left to it."""
@@ -209,51 +237,6 @@ class Dispatch:
                 self._cancelled += len(tasks)
                 for task in tasks:
                     task.state = CANCELLED
-
-    def hand_over(self, kept: Kept) -> Worker | None:
-        """Queue what a caller has kept to itself: which worker to rouse."""
-        fan_out = kept.fan_out
-        with self._guard:
-            if kept.ended:
-                return None
-            if fan_out.failure is not None or fan_out.ending is not None:
-                self._cancel_kept(kept)
-                return None
-            while kept.tasks:
-                try:
-                    fan_out.unstarted.append(kept.tasks.popleft())
-                except IndexError:  # the caller has been quicker
-                    break
-                self._run_by_callers -= 1
-            if not fan_out.unstarted or self.closing or fan_out.owner.ended:
-                return None
-            fan_out.owner.fan_outs[fan_out] = None
-            self.queue.enter(fan_out)
-            return self._summon()
-
-    def end_keeping(self, kept: Kept) -> bool:
-        """A caller is done with what it kept; whether workers were called for some of that.
-
-        Args:
-            kept: what it has not run goes back to its fan-out.
-        """
-        fan_out = kept.fan_out
-        with self._guard:
-            kept.ended = True
-            if fan_out.failure is not None or fan_out.ending is not None:
-                self._cancel_kept(kept)
-            handed_over = bool(fan_out.unstarted or fan_out.at_workers)
-            fan_out.unstarted.extend(kept.tasks)
-            self._run_by_callers -= len(kept.tasks)
-            kept.tasks.clear()
-            return handed_over
-
-    def _cancel_kept(self, kept: Kept) -> None:
-        for task in kept.tasks:
-            task.state = CANCELLED
-        self._cancelled += len(kept.tasks)
-        self._run_by_callers -= len(kept.tasks)
-        kept.tasks.clear()
 
     def claim_new(self, task: Task) -> None:
         """Claim a new task, that is in no queue, for its caller."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from types import CoroutineType
 from typing import Any
 
-from commonpool.task import FanOut, Task, running
+from commonpool.task import SETTLED, FanOut, Task, needs_event_loop, running
 
 Keeper = Callable[[list[Any], FanOut, Any], "KeptTask | None"]
 
@@ -19,18 +20,33 @@ class KeptTask(Task):
 
     For things that take so little time that a task for each would take more.
 
-    Attributes:
+    Args:
         things: what to run.
+        fan_out: theirs.
+
+    Attributes:
         values: what those have returned that are done.
+        handed_over: the tasks that workers were called for instead: the last of the things.
+        seen: when a watcher has seen it first, and how many were done when it was seen last.
     """
 
-    is_kept = True
+    can_be_handed_over = False
+    handed_over: Sequence[Task] = ()
+    seen: tuple[float, int] | None = None
     _late = False
 
     def __init__(self, things: list[Any], fan_out: FanOut) -> None:
         self.fan_out = fan_out
         self.values: list[Any] = []
         self.things = things
+        self.calls = self.calls_of(things)
+
+    def calls_of(self, things: list[Any]) -> Iterator[Callable[[], Any]]:
+        """What is to be called for each. To take the next is one step of the interpreter's.
+
+        So two threads may take from it, and none gets what another has.
+        """
+        raise NotImplementedError
 
     @property
     def is_done(self) -> bool:
@@ -42,17 +58,25 @@ class KeptTask(Task):
         """What is run now."""
         return self.things[min(len(self.values), len(self.things) - 1)]
 
-    def run_one(self, thing: Any) -> Any:
-        """Run one of the things; what it returns."""
+    def tasks_of_rest(self) -> list[Task]:
+        """What has not begun, as tasks of its fan-out."""
         raise NotImplementedError
+
+    def take_rest(self) -> int:
+        """Take what has not begun away from who runs them; how many that are."""
+        return len(list(self.calls))
 
     def explain(self, error: BaseException) -> None:
         """Add to an error what there is to be said."""
 
     def run_until(self, most: float, clock: Callable[[], float]) -> None:
-        """Run them, until one fails, or takes more than so many seconds, or the deadline passes.
+        """Run them, until one fails, or takes long, or the deadline passes, or no more are left.
 
         What one raises is kept as the error.
+
+        Args:
+            most: seconds. One takes long that takes more, and more than all before it together.
+            clock: seconds, monotonic.
         """
         outer, running.task = running.task, self
         self._most, self._clock = most, clock
@@ -62,26 +86,35 @@ class KeptTask(Task):
             self.error = error
             self.explain(error)
         finally:
+            self.state = SETTLED
             running.task = outer
             del self  # the error's traceback holds this frame
 
     def run_all(self) -> None:
         """Run them, as far as it goes."""
-        fan_out, done, run_one = self.fan_out, self.values.append, self.run_one
+        fan_out, done = self.fan_out, self.values.append
         context = fan_out.context
         deadline, most, clock = fan_out.deadline, self._most, self._clock
-        begun = clock()
+        second_longest = 0.0
+        first = begun = clock()
         try:
-            for thing in self.things:
-                done(context.copy().run(run_one, thing))
+            for call in self.calls:
+                value = context.copy().run(call)
+                if type(value) is CoroutineType:
+                    value.close()
+                    raise TypeError(needs_event_loop(self.thing))
+                done(value)
                 now = clock()
-                took, begun = now - begun, now
-                if took > fan_out.second_longest:
+                took = now - begun
+                if took > second_longest:
                     fan_out.ran(took)
-                    if took > most:
+                    second_longest = fan_out.second_longest
+                    if took > most and took > begun - first:
                         return
+                begun = now
                 if now >= deadline:
                     self._late = True
                     return
         finally:
-            del self, done, run_one
+            fan_out.measured, fan_out.total = len(self.values), begun - first
+            del self, done, fan_out  # an error's traceback holds this frame

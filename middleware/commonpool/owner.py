@@ -74,8 +74,9 @@ class OwnerExecutor(ThreadPoolExecutor):
             # setdefault is one step: two threads of one request get the same record
             owner = self._owners.setdefault(pool, Owner(pool, self._deadline))
             owner.ended = self._has_ended
-            for old in [old for old in self._owners if old.closed and old is not pool]:
-                self._owners.pop(old, None)
+            if len(self._owners) > 1:
+                for old in [old for old in self._owners if old.closed and old is not pool]:
+                    self._owners.pop(old, None)
         return owner
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:

@@ -96,6 +96,10 @@ class Pace:
         least, longest = known
         return least < min(WORTH * self.arrival, LONG) and longest < OUTLIER * self.arrival
 
+    def is_surprising(self, seconds: float) -> bool:
+        """Whether so much time is more than what was known to be short can take."""
+        return seconds > self.surprise
+
     @property
     def surprise(self) -> float:
         """Seconds after which a task that was known to be short is not short any more."""

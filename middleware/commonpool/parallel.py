@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from commonpool.adapters import ASYNC, as_task, budget_of, budgets
+from commonpool.kept_functions import keep_functions
 from commonpool.kept_task import KeptTask, keepers
 from commonpool.owner import checked_timeout, current_executor, raise_failure
 from commonpool.staged import StagedTask, run_staged
@@ -88,7 +89,7 @@ def run_in_parallel(
     """
     keys: list[Any] | None = None
     if type(tasks) is list:  # by far the most frequent, and the abstract classes are slow to ask
-        things = tasks
+        things = tasks.copy()  # a task may change it
     elif isinstance(tasks, Mapping):
         keys, things = list(tasks), list(tasks.values())
     else:
@@ -117,19 +118,25 @@ def _results(
     kept: KeptTask | None = None
     pool = fan_out.owner.pool
     try:
-        if snapshot is None and type(things[0]) is not FunctionType and len(things) > 1:
+        if snapshot is None and len(things) > 1 and pool.keeps(fan_out):
             kept = _run_as_one(things, fan_out, session)
         if kept is not None and kept.is_done:
             results = kept.values
         else:
-            batch = _tasks(things, fan_out, keys)
-            rest = batch if kept is None else pool.take_over(kept, batch)
+            if kept is None:
+                batch = rest = _tasks(things, fan_out, keys)
+            else:
+                pool.end_keeping(kept)
+                batch = _tasks(things[: len(things) - len(kept.handed_over)], fan_out, keys)
+                rest = pool.take_over(kept, batch)
+                batch.extend(kept.handed_over)
             if fan_out.has_staged or snapshot is not None:
                 _configure(batch, {"session": session, "snapshot": snapshot})
                 if rest:
                     run_staged(fan_out, rest)
-            elif not pool.run_short(fan_out, rest):
-                pool.help(fan_out, pool.admit(fan_out))
+            else:
+                fan_out.unstarted.extend(rest)
+                pool.help(fan_out, pool.admit(fan_out) if rest else None)
             results = _read(batch, fan_out, keys)
         pool.note_pace(fan_out)
         return results
@@ -150,15 +157,13 @@ def _read(batch: list[Task], fan_out: FanOut, keys: list[Any] | None) -> list[An
 
 
 def _run_as_one(things: list[Any], fan_out: FanOut, session: Any) -> KeptTask | None:
-    """Run things on this thread as one, if they are known to be short; as far as it goes."""
-    pool = fan_out.owner.pool
-    if pool.keeps(fan_out):
-        for keeper in keepers:
-            kept = keeper(things, fan_out, session)
-            if kept is not None:
-                pool.run_as_one(kept, len(things))
-                return kept
-    return None
+    """Run things on this thread as one, as far as it goes; `None` if nobody knows how."""
+    kept: KeptTask | None = keep_functions(things, fan_out)
+    if kept is None:
+        kept = next(filter(None, (keeper(things, fan_out, session) for keeper in keepers)), None)
+    if kept is not None:
+        fan_out.owner.pool.run_as_one(kept)
+    return kept
 
 
 def _configure(batch: list[Task], settings: dict[str, Any]) -> None:

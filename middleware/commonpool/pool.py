@@ -25,7 +25,7 @@ from commonpool.errors import (
     PoolSaturated,
     TaskCancelled,
 )
-from commonpool.kept import Keeping, Kept
+from commonpool.keeping import Keeping
 from commonpool.kept_task import KeptTask
 from commonpool.reports import announce, announce_all, stacks_of, told
 from commonpool.stats import PoolStats
@@ -92,7 +92,9 @@ class CommonPool(ThreadPoolExecutor):
         self._own_owner = Owner(self, lasting=True)
         self._dispatch = Dispatch(self.config, self._work, clock)
         self._looks_again = False
-        self._keeping = Keeping(self.watcher, clock, self._hand_over)
+        self._keeping = Keeping(
+            self.watcher, self._hand_over, self._dispatch.pace.is_surprising, clock
+        )
 
     # As an executor of the standard library
 
@@ -191,77 +193,40 @@ class CommonPool(ThreadPoolExecutor):
         if self._dispatch.queue.holds_back:
             self._look_again_later()
 
-    def run_short(self, fan_out: FanOut, tasks: list[Task]) -> bool:
-        """Run a fan-out's new tasks on this thread, if no worker is worth calling for them.
+    def keeps(self, fan_out: FanOut) -> bool:
+        """Whether no worker is worth calling for what a fan-out asks for."""
+        dispatch = self._dispatch
+        return not (fan_out.patient or dispatch.closing) and dispatch.pace.keeps(fan_out.place)
 
-        Returns:
-            Whether that is all. Else those that nobody has run are its `unstarted` ones.
+    def run_as_one(self, kept: KeptTask) -> None:
+        """Run what is kept on this thread, as far as it goes.
 
         Raises:
             DeadlineExceeded: its deadline has passed.
-            BaseException: a task raised what is not an `Exception`; see `help`.
         """
-        if not self.keeps(fan_out):
-            fan_out.unstarted.extend(tasks)
-            return False
-        ensure_headroom(HEADROOM)
-        self._leave_to_caller(fan_out, len(tasks))
-        clock, most, deadline = self.clock, self._dispatch.pace.surprise, fan_out.deadline
-        kept = Kept(fan_out, tasks, clock())
-        mine = kept.tasks
-        if len(tasks) > 1:
-            self._keeping.add(kept)
-        try:
-            while mine and fan_out.failure is None and fan_out.ending is None:
-                try:
-                    task = mine.popleft()
-                except IndexError:  # workers were called
-                    break
-                task.run()
-                if task.error is None:
-                    task.state = SETTLED
-                else:
-                    self.settle(task)
-                now = clock()
-                took, kept.begun = now - kept.begun, now
-                if now >= deadline:
-                    self.expire(fan_out, task)
-                if took > fan_out.second_longest:
-                    fan_out.ran(took)
-                    if took > most:
-                        break
-        finally:
-            self._keeping.remove(kept)
-            handed_over = self._dispatch.end_keeping(kept)
-        if handed_over:
-            self.help(fan_out)
-        self.forget_watch(fan_out)
-        return not fan_out.unstarted
-
-    def keeps(self, fan_out: FanOut) -> bool:
-        """Whether no worker is worth calling for what a fan-out asks for."""
-        return not fan_out.patient and self._dispatch.pace.keeps(fan_out.place)
-
-    def _leave_to_caller(self, fan_out: FanOut, tasks: int) -> None:
-        worker = self._dispatch.keep(fan_out, tasks)
+        worker = self._dispatch.keep(kept)
         if worker is not None:
             self._rouse(worker)
+        watched = kept.can_be_handed_over
+        if watched:
+            self._keeping.add(kept)
+        try:
+            kept.run_until(self._dispatch.pace.surprise, self.clock)
+        finally:
+            if watched:
+                self._keeping.remove(kept)
 
-    def run_as_one(self, kept: KeptTask, tasks: int) -> None:
-        """Run so many tasks on this thread, as one.
-
-        Raises:
-            DeadlineExceeded: their deadline has passed.
-        """
-        self._leave_to_caller(kept.fan_out, tasks)
-        kept.run_until(self._dispatch.pace.surprise, self.clock)
+    def end_keeping(self, kept: KeptTask) -> None:
+        """What was to be run as one has come to an early end: from now on each is by itself."""
+        ensure_headroom(HEADROOM)
+        self._dispatch.end_keeping(kept)
 
     def take_over(self, kept: KeptTask, tasks: list[Task]) -> list[Task]:
-        """What was to be run as one has come to an early end.
+        """Note what has become of what was to be run as one.
 
         Args:
             kept: that.
-            tasks: the same as tasks, each by itself.
+            tasks: the same as tasks, each by itself; without what was handed over.
 
         Returns:
             Those that are still to be run.
@@ -289,12 +254,14 @@ class CommonPool(ThreadPoolExecutor):
     def note_pace(self, fan_out: FanOut) -> None:
         """A fan-out is over: learn from it how long such tasks run."""
         if fan_out.failure is None and fan_out.ending is None and fan_out.second_longest:
-            self._dispatch.pace.ran(fan_out.place, fan_out.second_longest)
+            self._dispatch.pace.ran(fan_out.place, fan_out.typical)
 
-    def _hand_over(self, kept: Kept) -> None:
-        """Call workers for what a caller has kept: the task that it is in takes long."""
+    def _hand_over(self, kept: KeptTask) -> None:
+        """Call workers for what a caller keeps, since it takes long."""
+        if kept.handed_over:
+            return
         self._watch(kept.fan_out)
-        worker = self._dispatch.hand_over(kept)
+        worker = self._dispatch.hand_over(kept, kept.tasks_of_rest())
         if worker is not None:
             self._rouse(worker)
 

@@ -36,6 +36,10 @@ explainers: list[Callable[[Task, BaseException], None]] = []
 """Told of the error of every task that fails, on its thread, to add what they know to it."""
 
 
+# Of up to so many tasks of a fan-out the second longest tells how long they run.
+FEW = 64
+
+
 class State(Enum):
     """Where a task is in its life. Changed under the pool's lock alone."""
 
@@ -141,6 +145,7 @@ class FanOut:
         hurry: whether something has come that its caller should look at before all else.
         place: where it was asked for.
         longest, second_longest: seconds that those of its tasks have run.
+        measured, total: of how many of its tasks that is known, and what it is for all of them.
     """
 
     # Defaults stand in the class instead of in __init__: most fan-outs leave most as they are.
@@ -158,6 +163,8 @@ class FanOut:
     place: Hashable = None
     longest = 0.0
     second_longest = 0.0
+    measured = 0
+    total = 0.0
 
     def __init__(
         self,
@@ -186,10 +193,23 @@ class FanOut:
 
     def ran(self, seconds: float) -> None:
         """One of its tasks has run for so many seconds."""
+        self.measured += 1
+        self.total += seconds
         if seconds > self.longest:
             self.second_longest, self.longest = self.longest, seconds
         elif seconds > self.second_longest:
             self.second_longest = seconds
+
+    @property
+    def typical(self) -> float:
+        """How long its tasks run, in seconds: the second longest; of many, all but that on average.
+
+        If the second longest of a few is short, all but one of them are. Among many there are
+        always some during which the machine did something else.
+        """
+        if self.measured <= FEW:
+            return self.second_longest
+        return (self.total - self.longest) / (self.measured - 1)
 
     @property
     def kept(self) -> int:
@@ -220,7 +240,7 @@ class Task:
     share: Share | None = None  # that share, while it has it
     stopper: Stopper | None = None  # what stops that which it is waiting for
     unread: UnreadError | None = None  # its error, until who has its future has asked for it
-    is_kept = False  # whether it stands for several that its caller runs one after another
+    keeps_statements = False  # whether it stands for several that its caller executes in turn
     awaited = False  # whether its caller wants to be woken for this one
 
     def __init__(self, fn: Callable[[], Any], fan_out: FanOut | None = None) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 import threading
+import time
+from contextvars import ContextVar
+from functools import partial
 from unittest import mock
 
 import pytest
 
-from commonpool import current_executor, pace, run_in_parallel
+from commonpool import DeadlineExceeded, OwnerExecutor, current_executor, pace, run_in_parallel
+from commonpool.owner import current
 from commonpool.pace import FORGETTING, LEAST_WEIGHT, LONG, OUTLIER, SURPRISE, WORTH, Pace
-from commonpool.task import FanOut
-from tests.helpers import busy
+from commonpool.task import FEW, FanOut
+from tests.helpers import busy, wait_until
 
 LIMIT = 30  # seconds after which a test hangs
+
+
+def asked(fan_out, **options):
+    """What a fan-out gives that is always asked for at the same place."""
+    return fan_out(**options)
 
 
 @pytest.fixture
@@ -58,35 +67,319 @@ def test_workers_are_called_for_the_rest_while_their_caller_is_in_a_task_that_ta
     def fan_out():
         return run_in_parallel([lambda index=index: task(index) for index in range(5)])
 
-    fan_out()
-    assert set(fan_out()) == {threading.get_ident()}
+    asked(fan_out)
+    assert set(asked(fan_out)) == {threading.get_ident()}
     gate.clear()
     waits = True
-    first, *others = fan_out()
+    first, *others = asked(fan_out)
     assert first == threading.get_ident()
     assert threading.get_ident() not in others
 
 
-def test_what_its_caller_is_done_with_is_not_handed_over(busy_pool, monkeypatch):
-    # the watcher has seen that one takes long, and comes when that one is over, and too long
-    dispatch = busy_pool._dispatch  # noqa: SLF001 - the threads meet in its midst
-    end_keeping, left = dispatch.end_keeping, []
+def test_workers_are_called_for_the_rest_when_all_together_take_long(busy_pool, monkeypatch):
+    # each is short; only the watcher sees that there are so many
+    handed_over = threading.Event()
+    takes_time = False
 
-    def late(kept):
-        handed_over = end_keeping(kept)
-        busy_pool._hand_over(kept)  # noqa: SLF001 - what the watcher calls
-        fan_out = kept.fan_out
-        left.append((len(fan_out.unstarted), fan_out.places, fan_out.at_workers))
-        return handed_over
+    def task():
+        if takes_time:
+            handed_over.wait(0.001)
+        return threading.get_ident()
 
     def fan_out():
-        return run_in_parallel([lambda index=index: index for index in range(5)])
+        return run_in_parallel([task] * 10_000)
+
+    assert len(set(asked(fan_out))) > 1
+    assert set(asked(fan_out)) == {threading.get_ident()}
+    takes_time = True
+    hand_over = busy_pool._dispatch.hand_over  # noqa: SLF001 - to know when
+
+    def noted(kept, tasks):
+        worker = hand_over(kept, tasks)
+        handed_over.set()
+        return worker
+
+    monkeypatch.setattr(busy_pool._dispatch, "hand_over", noted)  # noqa: SLF001
+    monkeypatch.setattr(busy_pool._keeping, "_is_long", lambda _: True)  # noqa: SLF001
+    assert len(asked(fan_out)) == 10_000
+    assert handed_over.is_set()
+
+
+def test_a_worker_or_the_caller_has_what_was_kept_never_both(busy_pool):
+    # the watcher hands over what the caller is taking from at the same time
+    pool, calls = busy_pool, 40
+    keeping = pool._keeping  # noqa: SLF001 - the threads meet in its midst
+    ran = []
+
+    def handing_over(kept):
+        keeping_add(kept)
+        thread = threading.Thread(target=pool._hand_over, args=(kept,))  # noqa: SLF001 - as it does
+        threads.append(thread)
+        thread.start()
+
+    def task(index):
+        ran.append(index)
+        return index
+
+    def fan_out():
+        return run_in_parallel([lambda index=index: task(index) for index in range(calls)])
+
+    asked(fan_out)
+    threads, keeping_add = [], keeping.add
+    with mock.patch.object(keeping, "add", handing_over):
+        for _ in range(50):
+            ran.clear()
+            assert asked(fan_out) == list(range(calls))
+            assert sorted(ran) == list(range(calls))
+    for thread in threads:
+        thread.join(LIMIT)
+
+
+def test_what_its_caller_is_done_with_is_not_handed_over(busy_pool, monkeypatch):
+    # the watcher has seen that it takes long, and comes when that is over
+    dispatch = busy_pool._dispatch  # noqa: SLF001 - the threads meet in its midst
+    end_keeping, left, stops = dispatch.end_keeping, [], False
+
+    def late(kept):
+        end_keeping(kept)
+        busy_pool._hand_over(kept)  # noqa: SLF001 - what the watcher calls
+        fan_out = kept.fan_out
+        left.append((len(kept.handed_over), len(fan_out.unstarted), fan_out.places))
+
+    def task(index):
+        if stops and index == 1:
+            end = time.monotonic() + 0.01
+            while time.monotonic() < end:
+                pass
+        return index
+
+    def fan_out():
+        return run_in_parallel([lambda index=index: task(index) for index in range(5)])
 
     monkeypatch.setattr(dispatch, "end_keeping", late)
     for surprise in (SURPRISE, 0.0):
+        stops = not surprise
         with mock.patch.object(pace, "SURPRISE", surprise):
-            assert fan_out() == [0, 1, 2, 3, 4]
-    assert left == [(4, 0, 0)]
+            assert asked(fan_out) == [0, 1, 2, 3, 4]
+    assert left == [(0, 0, 0)]
+
+
+def test_nothing_is_kept_in_a_pool_that_closes(busy_pool):
+    where = []
+
+    def fan_out():
+        run_in_parallel([lambda: where.append(1)] * 2)
+
+    asked(fan_out)
+    with mock.patch.object(busy_pool._keeping, "add") as watched:  # noqa: SLF001
+        asked(fan_out)
+        assert watched.called
+        watched.reset_mock()
+        busy_pool.close(1)
+        for _ in range(2):
+            asked(fan_out)
+    assert not watched.called
+    assert len(where) == 8
+
+
+def test_the_tasks_of_a_caller_that_keeps_them_do_not_see_each_others_context(busy_pool):
+    variable = ContextVar("variable", default=0)
+
+    def task():
+        variable.set(variable.get() + 1)
+        return variable.get()
+
+    for _ in range(2):
+        before = busy_pool.stats().run_by_callers
+        assert run_in_parallel([task] * 5) == [1] * 5
+    assert busy_pool.stats().run_by_callers == before + 5
+    assert variable.get() == 0
+
+
+@pytest.mark.usefixtures("busy_pool")
+def test_who_changes_the_list_of_tasks_meanwhile_changes_nothing():
+    tasks = []
+    for _ in range(2):
+        tasks[:] = [lambda: tasks.append(None)] * 3
+        assert run_in_parallel(tasks) == [None] * 3
+        assert len(tasks) == 6
+
+
+@pytest.mark.usefixtures("busy_pool")
+def test_what_is_no_function_of_pythons_is_kept_too():
+    class Here:
+        def ident(self):
+            return threading.get_ident()
+
+        def __call__(self):
+            return threading.get_ident()
+
+        __hash__ = None
+
+    here = Here()
+    for _ in range(2):
+        found = run_in_parallel([threading.get_ident, partial(here.ident), here.ident, here])
+    assert set(found) == {threading.get_ident()}
+
+
+@pytest.mark.usefixtures("busy_pool")
+@pytest.mark.parametrize("kept", [False, True])
+def test_of_what_is_kept_the_errors_are_the_same(kept):
+    async def coroutine():
+        pass
+
+    bad = False
+
+    def task(index):
+        if bad and index == 1:
+            return coroutine()
+        return index
+
+    def fan_out(**options):
+        return run_in_parallel(
+            {f"key {index}": lambda index=index: task(index) for index in range(3)}, **options
+        )
+
+    if kept:
+        asked(fan_out)
+    bad = True
+    with pytest.raises(TypeError, match="is an async function") as caught:
+        asked(fan_out)
+    assert "'key 1'" in caught.value.__notes__[0]
+
+
+@pytest.mark.usefixtures("busy_pool")
+def test_nothing_is_started_where_one_of_what_is_kept_is_no_task():
+    done = []
+
+    async def coroutine():
+        pass
+
+    def fan_out(*, last):
+        return run_in_parallel([lambda: done.append(1), last])
+
+    asked(fan_out, last=lambda: None)
+    for last in (coroutine, 1, "x"):
+        with pytest.raises(TypeError, match=r"task must be|is an async function"):
+            asked(fan_out, last=last)
+    assert done == [1]
+
+
+@pytest.mark.usefixtures("busy_pool")
+def test_where_errors_are_results_what_follows_is_run():
+    fails = False
+
+    def task(index):
+        if fails and index == 1:
+            raise LookupError(index)
+        return index
+
+    def fan_out():
+        return run_in_parallel(
+            [lambda index=index: task(index) for index in range(4)], return_exceptions=True
+        )
+
+    asked(fan_out)
+    fails = True
+    first, error, *others = asked(fan_out)
+    assert [first, *others] == [0, 2, 3]
+    assert type(error) is LookupError
+
+
+def test_ctrl_c_in_what_is_kept_ends_the_fan_out(busy_pool):
+    done, stops = [], False
+
+    def task(index):
+        done.append(index)
+        if stops and index == 1:
+            raise KeyboardInterrupt
+        return index
+
+    def fan_out():
+        return run_in_parallel([lambda index=index: task(index) for index in range(4)])
+
+    asked(fan_out)
+    done.clear()
+    stops = True
+    with pytest.raises(KeyboardInterrupt):
+        asked(fan_out)
+    assert done == [0, 1]
+    assert busy_pool.stats().queued == 0
+
+
+def test_the_deadline_ends_what_is_kept(busy_pool):
+    done, late = [], False
+
+    def task(index):
+        done.append(index)
+        if late and index == 1:
+            time.sleep(0.05)
+
+    def fan_out():
+        return run_in_parallel([lambda index=index: task(index) for index in range(4)])
+
+    asked(fan_out)
+    done.clear()
+    late = True
+    busy_pool.request_seconds = 0.03
+    executor = OwnerExecutor(time.monotonic() + 0.03)
+    token = current.set(executor)
+    try:
+        with (
+            mock.patch.object(busy_pool._keeping, "add"),  # noqa: SLF001 - no worker is called
+            pytest.raises(DeadlineExceeded, match=r"The caller itself was running .*lambda"),
+        ):
+            asked(fan_out)
+    finally:
+        current.reset(token)
+        executor.end()
+    assert done == [0, 1]
+
+
+def test_a_failure_cancels_what_was_handed_over(busy_pool):
+    handed_over, fails = threading.Event(), False
+    done = []
+
+    def task(index):
+        done.append(index)
+        if fails and index == 0:
+            assert handed_over.wait(LIMIT)
+            raise LookupError
+        return index
+
+    def fan_out():
+        return run_in_parallel([lambda index=index: task(index) for index in range(40)])
+
+    asked(fan_out)
+    gate = threading.Event()
+    others = [busy_pool.submit(gate.wait, LIMIT) for _ in range(4)]
+    wait_until(lambda: busy_pool.stats().busy == 4)  # no worker is free to take any
+    done.clear()
+    fails = True
+    hand_over = busy_pool._dispatch.hand_over  # noqa: SLF001 - to know when
+
+    def noted(kept, tasks):
+        worker = hand_over(kept, tasks)
+        handed_over.set()
+        return worker
+
+    with (
+        mock.patch.object(busy_pool._dispatch, "hand_over", noted),  # noqa: SLF001
+        pytest.raises(LookupError, match=None),
+    ):
+        asked(fan_out)
+    assert done == [0]
+    assert busy_pool.stats().cancelled == 39
+    assert busy_pool.stats().queued == 0
+    gate.set()
+    assert all(future.result() for future in others)
+
+
+def test_of_many_tasks_all_but_the_longest_tell_how_long_they_run():
+    fan_out = FanOut(current_executor().owner)
+    for seconds in [9.0, 5.0] + [1.0] * (2 * FEW):
+        fan_out.ran(seconds)
+    assert fan_out.typical == (5 + 2 * FEW) / (2 * FEW + 1)
 
 
 def test_a_failure_cancels_what_its_caller_keeps(busy_pool):
@@ -101,12 +394,12 @@ def test_a_failure_cancels_what_its_caller_keeps(busy_pool):
     def fan_out():
         run_in_parallel([lambda index=index: task(index) for index in range(5)])
 
-    fan_out()
+    asked(fan_out)
     done.clear()
     fails = True
     cancelled = busy_pool.stats().cancelled
     with pytest.raises(LookupError, match=None):
-        fan_out()
+        asked(fan_out)
     assert done == [0, 1]
     assert busy_pool.stats().cancelled == cancelled + 3
 
@@ -137,7 +430,7 @@ def test_the_second_longest_of_its_tasks_is_a_fan_outs_time():
     fan_out = FanOut(current_executor().owner)
     for seconds in (3.0, 1.0, 9.0, 4.0, 2.0):
         fan_out.ran(seconds)
-    assert fan_out.second_longest == 4.0
+    assert fan_out.typical == fan_out.second_longest == 4.0
 
 
 @pytest.mark.usefixtures("own_pace")

@@ -40,7 +40,11 @@ class _Execution:
         context: ExecutionContext = arguments[-1]
         task = running.task
         connection = context.root_connection
-        if task is not None and task.is_kept and sessions.left_by_it(context) is Leaves.NOTHING:
+        if (
+            task is not None
+            and task.keeps_statements
+            and sessions.left_by_it(context) is Leaves.NOTHING
+        ):
             limited = stopping.go_on(task, connection, arguments[1], context)
             if limited is not None:
                 self._execute(limited, arguments, context)
@@ -80,7 +84,7 @@ class _Execution:
     def _finish(self, task: Task, cursor: Any, context: ExecutionContext) -> None:
         """It was executed: fetch its rows if that is asked for."""
         connection = context.root_connection
-        if task.is_kept and stopping.pause(task, connection, context):
+        if task.keeps_statements and stopping.pause(task, connection, context):
             return
         if stopping.is_buffered(task, context):
             rows.fetch(cursor, context)

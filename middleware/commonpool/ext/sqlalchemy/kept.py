@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Executable
@@ -28,7 +31,12 @@ class KeptStatements(KeptTask):
         fan_out: theirs.
     """
 
+    keeps_statements = True
     session: Session
+
+    def calls_of(self, things: list[Any]) -> Iterator[Callable[[], Any]]:
+        """Each is asked for."""
+        return map(partial, repeat(self._ask), things)
 
     def find_session(self, given: Any) -> bool:
         """Find the session that all are for; whether it is one and the same.
@@ -72,8 +80,7 @@ class KeptStatements(KeptTask):
         thing = self.thing
         return name_of(thing) if isinstance(thing, Executable) else str(thing.name)
 
-    def run_one(self, thing: Any) -> Any:
-        """Ask the session."""
+    def _ask(self, thing: Any) -> Any:
         if isinstance(thing, Executable):
             return make_objects(self.session.execute(thing))
         return thing.ask(self.session)
@@ -112,4 +119,4 @@ def keep(things: list[Any], fan_out: FanOut, session: Any) -> KeptStatements | N
 
 def install() -> None:
     """Have short statements kept."""
-    keepers.append(keep)
+    keepers.insert(0, keep)

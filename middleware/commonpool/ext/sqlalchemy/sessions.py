@@ -20,7 +20,6 @@ from commonpool.ext.sqlalchemy.engines import has_one_connection, note_use
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.statements import reason_in_sql
 from commonpool.ext.sqlalchemy.stats import Reason
-from commonpool.kept_task import KeptTask
 from commonpool.staged import Call, StagedTask
 from commonpool.task import SETTLED, Task, running
 
@@ -172,7 +171,7 @@ def explain_loss(error: BaseException, session: Session) -> None:
 
 
 # What a session's own thread has made of statements. (A union would be made anew for each look.)
-_OF_ITS_CALLER = (StagedTask, Call, KeptTask)
+_OF_ITS_CALLER = (StagedTask, Call)
 
 
 def claim(session: Session) -> None:
@@ -214,7 +213,7 @@ def here() -> Home:
 def innermost_callable() -> Task | None:
     """The callable that this thread runs as a task; a statement counts as its caller."""
     task = running.task
-    while isinstance(task, _OF_ITS_CALLER):
+    while task is not None and (task.keeps_statements or isinstance(task, _OF_ITS_CALLER)):
         task = task.fan_out.parent
     return task
 

@@ -89,7 +89,7 @@ def pause(task: Task, connection: Connection, context: ExecutionContext | None) 
 
 def is_buffered(task: Task, context: ExecutionContext) -> bool:
     """Whether all rows of a statement are to be fetched at once."""
-    return task.is_kept or bool(context.execution_options.get(BUFFERED))
+    return task.keeps_statements or bool(context.execution_options.get(BUFFERED))
 
 
 def begin(task: Task, connection: Connection, text: str, context: ExecutionContext | None) -> str:
@@ -133,7 +133,7 @@ def finish(task: Task, connection: Connection) -> None:
             wrong. The connection is invalidated when this is raised out of the listener.
     """
     statement = _running_on(connection, task)
-    if statement is None or (task.is_kept and statement.pause()):
+    if statement is None or (task.keeps_statements and statement.pause()):
         return
     statement.end()
     if statement.was_touched:
