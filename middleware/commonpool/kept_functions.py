@@ -12,7 +12,6 @@ from commonpool.adapters import ASYNC, as_task, of_function
 from commonpool.kept_task import KeptTask, keepers
 from commonpool.task import FanOut, Task, describe, explainers
 
-
 _FUNCTIONS = {FunctionType}
 
 

@@ -153,11 +153,6 @@ def reset() -> None:
         pool.close()
 
 
-def request_seconds() -> float:
-    """How long a request may take, in seconds: the config's word, or else the server's."""
-    return current_pool().request_seconds
-
-
 @contextmanager
 def replacing(pool: CommonPool) -> Iterator[None]:
     """Have another pool be the process's, whatever config is asked for, while the block runs."""

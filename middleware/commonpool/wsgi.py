@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from commonpool.config import PoolConfig
 from commonpool.errors import CommonPoolError, DeadlineExceeded, PoolSaturated
 from commonpool.owner import OwnerExecutor, current
-from commonpool.process import configure, request_seconds
+from commonpool.process import configure, current_pool
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -59,7 +59,7 @@ class CommonPoolMiddleware:
         outer = environ.get(ENVIRON_KEY)
         if outer is not None and not outer.ended:  # wrapped twice: the request has its executor
             return self.app(environ, start_response)
-        seconds = request_seconds()
+        seconds = current_pool().request_seconds
         executor = OwnerExecutor(math.inf if seconds == math.inf else time.monotonic() + seconds)
         environ[ENVIRON_KEY] = executor
         start = Start(start_response)
@@ -191,8 +191,6 @@ class Start:
 class Body:
     """A response, each step of which runs as its request."""
 
-    _chunks: Iterator[bytes] | None = None
-
     def __init__(
         self,
         body: Iterable[bytes],
@@ -205,33 +203,34 @@ class Body:
         self._start = start
         self._environ = environ
 
+    # A generator, not a `__next__`: that would take twice as long for each step.
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        token = current.set(self._executor)
-        try:
-            if self._chunks is None:
-                self._chunks = iter(self._body)
-            chunk = next(self._chunks)
-        except (PoolSaturated, DeadlineExceeded) as error:
-            self._executor.end()
-            self._chunks = iter(())
-            return self._start.refuse(error, self._environ)
-        except StopIteration:
-            self._executor.end()
-            self._start.now()
-            raise
-        except BaseException:
-            self._executor.end()
-            raise
-        finally:
-            current.reset(token)
-        start = self._start
-        if not start.sent:
-            start.now()
-            start.sent = bool(chunk)
-        return chunk
+        executor, start = self._executor, self._start
+        enter, leave = current.set, current.reset
+        chunks: Iterator[bytes] | None = None
+        while True:
+            token = enter(executor)
+            try:
+                if chunks is None:
+                    chunks = iter(self._body)
+                chunk = next(chunks)
+            except StopIteration:
+                executor.end()
+                start.now()
+                return
+            except (PoolSaturated, DeadlineExceeded) as error:
+                executor.end()
+                chunk = start.refuse(error, self._environ)
+                chunks = iter(())
+            except BaseException:
+                executor.end()
+                raise
+            finally:
+                leave(token)
+            if not start.sent:
+                start.now()
+                start.sent = bool(chunk)
+            yield chunk
 
     def close(self) -> None:
         """Close the application's response; then the request is over."""

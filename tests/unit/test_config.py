@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from commonpool import CommonPoolMiddleware, ConfigError, PoolConfig
-from commonpool.process import configure, current_pool, request_seconds
+from commonpool.process import configure, current_pool
 
 NAN = math.nan
 INF = math.inf
@@ -338,4 +338,4 @@ def test_a_config_of_another_kind_is_an_error(config):
 @pytest.mark.parametrize(("deadline", "seconds"), [(None, INF), (INF, INF), (2.5, 2.5)])
 def test_a_request_has_as_long_as_the_config_says(deadline, seconds):
     configure(PoolConfig(deadline=deadline))
-    assert request_seconds() == seconds
+    assert current_pool().request_seconds == seconds

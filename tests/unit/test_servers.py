@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from commonpool import CommonPoolMiddleware, ConfigError, PoolConfig, servers
-from commonpool.process import Server, configure, current_pool, request_seconds, set_server
+from commonpool.process import Server, configure, current_pool, set_server
 
 
 def stand_in(**attributes: Any) -> ModuleType:
@@ -36,7 +36,7 @@ def run(program: str, *, under_uwsgi: bool = True) -> str:
     """What a program prints in a process of its own, with `module` for uWSGI's."""
     uwsgi = "import sys, types; module = sys.modules['uwsgi'] = types.ModuleType('uwsgi');"
     harakiri = "module.opt = {'harakiri': b'30'};"
-    ours = "from commonpool.process import current_pool, request_seconds;"
+    ours = "from commonpool.process import current_pool;"
     before = uwsgi + harakiri if under_uwsgi else ""
     done = subprocess.run(
         [sys.executable, "-c", before + "import commonpool;" + ours + program],
@@ -57,11 +57,11 @@ def app(_: Any, __: Any) -> list[bytes]:
 
 def test_outside_uwsgi_no_server_is_detected():
     servers.detect()
-    assert request_seconds() == math.inf
+    assert current_pool().request_seconds == math.inf
 
 
 def test_inside_uwsgi_it_is_detected_when_commonpool_is_imported():
-    assert run("print(request_seconds())") == "27.0\n"
+    assert run("print(current_pool().request_seconds)") == "27.0\n"
 
 
 # harakiri
@@ -81,14 +81,14 @@ def test_inside_uwsgi_it_is_detected_when_commonpool_is_imported():
 )
 def test_a_request_has_nine_tenths_of_harakiri(opt, seconds):
     set_server(servers.UWSGI(stand_in(opt=opt)))
-    assert request_seconds() == pytest.approx(seconds)
+    assert current_pool().request_seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(("deadline", "seconds"), [(5, 5), (math.inf, math.inf)])
 def test_the_deadline_of_the_config_comes_before_harakiri(deadline, seconds):
     set_server(servers.UWSGI(stand_in(opt={"harakiri": b"30"})))
     configure(PoolConfig(deadline=deadline))
-    assert request_seconds() == seconds
+    assert current_pool().request_seconds == seconds
 
 
 @pytest.mark.parametrize("value", [b"soon", b"", b"30s"])
