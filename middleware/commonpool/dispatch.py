@@ -579,7 +579,7 @@ class Dispatch:
         else:
             task.state = SETTLED
             fan_out.at_workers -= 1
-            fan_out.ran(self._clock() - task.started_at)
+            fan_out.times.append(self._clock() - task.started_at)
             if task.error is not None:
                 cancelled += self._count_failure(task)
             latches += self._sleepers(fan_out, at_once=task.awaited or fan_out.hurry)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import CoroutineType
 from typing import Any
 
-from commonpool.task import SETTLED, FanOut, Task, needs_event_loop, running
+from commonpool.task import FEW, SETTLED, FanOut, Task, needs_event_loop, running
 
 Keeper = Callable[[list[Any], FanOut, Any], "KeptTask | None"]
 
@@ -95,7 +95,7 @@ class KeptTask(Task):
         fan_out, done = self.fan_out, self.values.append
         context = fan_out.context
         deadline, most, clock = fan_out.deadline, self._most, self._clock
-        second_longest = 0.0
+        longest = second_longest = 0.0
         first = begun = clock()
         try:
             for call in self.calls:
@@ -107,8 +107,7 @@ class KeptTask(Task):
                 now = clock()
                 took = now - begun
                 if took > second_longest:
-                    fan_out.ran(took)
-                    second_longest = fan_out.second_longest
+                    second_longest, longest = sorted((longest, took))
                     if took > most and took > begun - first:
                         return
                 begun = now
@@ -116,5 +115,7 @@ class KeptTask(Task):
                     self._late = True
                     return
         finally:
-            fan_out.measured, fan_out.total = len(self.values), begun - first
+            if len(self.values) > FEW:
+                second_longest = (begun - first - longest) / (len(self.values) - 1)
+            fan_out.times += (longest, second_longest)
             del self, done, fan_out  # an error's traceback holds this frame

@@ -253,8 +253,10 @@ class CommonPool(ThreadPoolExecutor):
 
     def note_pace(self, fan_out: FanOut) -> None:
         """A fan-out is over: learn from it how long such tasks run."""
-        if fan_out.failure is None and fan_out.ending is None and fan_out.second_longest:
-            self._dispatch.pace.ran(fan_out.place, fan_out.typical)
+        if fan_out.failure is None and fan_out.ending is None:
+            seconds = fan_out.typical_time
+            if seconds:
+                self._dispatch.pace.ran(fan_out.place, seconds)
 
     def _hand_over(self, kept: KeptTask) -> None:
         """Call workers for what a caller keeps, since it takes long."""
@@ -317,7 +319,7 @@ class CommonPool(ThreadPoolExecutor):
                 if new:
                     begun = self.clock()
                     task.run()
-                    fan_out.ran(self.clock() - begun)
+                    fan_out.times.append(self.clock() - begun)
                 else:
                     task.run()
                 if task.error is None and task.future is None:

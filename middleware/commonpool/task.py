@@ -144,8 +144,7 @@ class FanOut:
         has_staged: whether some of its tasks go on from call to call on their caller's thread.
         hurry: whether something has come that its caller should look at before all else.
         place: where it was asked for.
-        longest, second_longest: seconds that those of its tasks have run.
-        measured, total: of how many of its tasks that is known, and what it is for all of them.
+        times: seconds that those of its tasks have run of which that is known.
     """
 
     # Defaults stand in the class instead of in __init__: most fan-outs leave most as they are.
@@ -161,10 +160,6 @@ class FanOut:
     has_staged = False
     hurry = False
     place: Hashable = None
-    longest = 0.0
-    second_longest = 0.0
-    measured = 0
-    total = 0.0
 
     def __init__(
         self,
@@ -190,26 +185,19 @@ class FanOut:
         self.context = contextvars.copy_context()
         self.runner = context_runner() if context_providers else None
         self.unstarted: deque[Task] = deque()
-
-    def ran(self, seconds: float) -> None:
-        """One of its tasks has run for so many seconds."""
-        self.measured += 1
-        self.total += seconds
-        if seconds > self.longest:
-            self.second_longest, self.longest = self.longest, seconds
-        elif seconds > self.second_longest:
-            self.second_longest = seconds
+        self.times: list[float] = []
 
     @property
-    def typical(self) -> float:
-        """How long its tasks run, in seconds: the second longest; of many, all but that on average.
+    def typical_time(self) -> float:
+        """How long its tasks run, in seconds: the second longest; of many, all but one on average.
 
         If the second longest of a few is short, all but one of them are. Among many there are
-        always some during which the machine did something else.
+        always some during which the machine did something else. 0 if nothing is known.
         """
-        if self.measured <= FEW:
-            return self.second_longest
-        return (self.total - self.longest) / (self.measured - 1)
+        times = sorted(self.times)
+        if len(times) > FEW:
+            return sum(times[:-1]) / (len(times) - 1)
+        return times[-2] if len(times) > 1 else 0.0
 
     @property
     def kept(self) -> int:

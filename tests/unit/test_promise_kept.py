@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 import threading
 import time
 from contextvars import ContextVar
 from functools import partial
 from unittest import mock
+from weakref import ref
 
 import pytest
 
@@ -377,9 +380,8 @@ def test_a_failure_cancels_what_was_handed_over(busy_pool):
 
 def test_of_many_tasks_all_but_the_longest_tell_how_long_they_run():
     fan_out = FanOut(current_executor().owner)
-    for seconds in [9.0, 5.0] + [1.0] * (2 * FEW):
-        fan_out.ran(seconds)
-    assert fan_out.typical == (5 + 2 * FEW) / (2 * FEW + 1)
+    fan_out.times += [9.0, 5.0] + [1.0] * (2 * FEW)
+    assert fan_out.typical_time == (5 + 2 * FEW) / (2 * FEW + 1)
 
 
 def test_a_failure_cancels_what_its_caller_keeps(busy_pool):
@@ -428,9 +430,8 @@ def test_what_is_known_to_be_short_is_kept():
 
 def test_the_second_longest_of_its_tasks_is_a_fan_outs_time():
     fan_out = FanOut(current_executor().owner)
-    for seconds in (3.0, 1.0, 9.0, 4.0, 2.0):
-        fan_out.ran(seconds)
-    assert fan_out.typical == fan_out.second_longest == 4.0
+    fan_out.times += (3.0, 1.0, 9.0, 4.0, 2.0)
+    assert fan_out.typical_time == 4.0
 
 
 @pytest.mark.usefixtures("own_pace")
@@ -472,3 +473,33 @@ def test_a_time_that_is_far_above_the_least_takes_its_place():
     pace.ran("a", 0.001)
     pace.ran("a", pace.surprise * 1.01)
     assert not pace.keeps("a")
+
+
+@pytest.mark.usefixtures("busy_pool")
+@pytest.mark.parametrize("fails", [False, True])
+def test_of_what_was_kept_nothing_is_kept_alive(fails):
+    class Value:
+        pass
+
+    def call(value, *, raises):
+        if raises:
+            raise LookupError
+        return value
+
+    def fan_out(*, raises):
+        values = [Value() for _ in range(3)]
+        tasks = [lambda value=value: call(value, raises=raises) for value in values]
+        references.extend(map(ref, values))
+        with contextlib.suppress(LookupError):
+            run_in_parallel(tasks)
+
+    references = []
+    asked(fan_out, raises=False)
+    gc.collect()
+    gc.disable()
+    try:
+        references.clear()
+        asked(fan_out, raises=fails)
+        assert [reference() for reference in references] == [None] * 3
+    finally:
+        gc.enable()
