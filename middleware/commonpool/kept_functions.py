@@ -20,10 +20,10 @@ class KeptFunctions(KeptTask):
 
     can_be_handed_over = True
 
-    def calls_of(self, things: list[Callable[[], Any]]) -> Iterator[Callable[[], Any]]:
+    def calls(self) -> Iterator[Callable[[], Any]]:
         """Each, in what the callables of its fan-out run in."""
         runner = self.fan_out.runner
-        return iter(things) if runner is None else map(partial, repeat(runner), things)
+        return iter(self.things) if runner is None else map(partial, repeat(runner), self.things)
 
     @property
     def name(self) -> str:

@@ -39,10 +39,10 @@ class KeptTask(Task):
         self.fan_out = fan_out
         self.values: list[Any] = []
         self.things = things
-        self.calls = self.calls_of(things)
+        self._calls: Iterator[Callable[[], Any]] = iter(())
 
-    def calls_of(self, things: list[Any]) -> Iterator[Callable[[], Any]]:
-        """What is to be called for each. To take the next is one step of the interpreter's.
+    def calls(self) -> Iterator[Callable[[], Any]]:
+        """What is to be called for each thing. To take the next is one step of the interpreter's.
 
         So two threads may take from it, and none gets what another has.
         """
@@ -64,7 +64,7 @@ class KeptTask(Task):
 
     def take_rest(self) -> int:
         """Take what has not begun away from who runs them; how many that are."""
-        return len(list(self.calls))
+        return len(list(self._calls))
 
     def explain(self, error: BaseException) -> None:
         """Add to an error what there is to be said."""
@@ -80,6 +80,7 @@ class KeptTask(Task):
         """
         outer, running.task = running.task, self
         self._most, self._clock = most, clock
+        self._calls = self.calls()
         try:
             self.run_all()
         except BaseException as error:
@@ -98,7 +99,7 @@ class KeptTask(Task):
         longest = second_longest = 0.0
         first = begun = clock()
         try:
-            for call in self.calls:
+            for call in self._calls:
                 value = context.copy().run(call)
                 if type(value) is CoroutineType:
                     value.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
@@ -21,7 +22,7 @@ from commonpool import (
     run_in_parallel,
 )
 from commonpool.ext.sqlalchemy import running_statement, session_providers, stats
-from commonpool.ext.sqlalchemy.kept import keep
+from commonpool.ext.sqlalchemy.kept import KeptStatements, keep
 from commonpool.ext.sqlalchemy.running_statement import RunningStatement
 from commonpool.owner import current
 from commonpool.task import FanOut
@@ -319,3 +320,14 @@ def test_rows_can_be_read_when_the_session_is_closed(engine):
     with Session(engine) as session:
         rows, users = keeping([select(User.id), select(User)], session)
     assert len(rows.all()) == len(users.scalars().all()) == USERS
+
+
+@pytest.mark.databases("sqlite")
+def test_of_kept_statements_nothing_is_left_to_the_collector(session):
+    gc.collect()
+    gc.disable()
+    try:
+        keeping([COUNT] * 3, session)
+        assert not [found for found in gc.get_objects() if type(found) is KeptStatements]
+    finally:
+        gc.enable()

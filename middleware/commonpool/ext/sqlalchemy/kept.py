@@ -34,9 +34,9 @@ class KeptStatements(KeptTask):
     keeps_statements = True
     session: Session
 
-    def calls_of(self, things: list[Any]) -> Iterator[Callable[[], Any]]:
+    def calls(self) -> Iterator[Callable[[], Any]]:
         """Each is asked for."""
-        return map(partial, repeat(self._ask), things)
+        return map(partial, repeat(ask), repeat(self.session), self.things)
 
     def find_session(self, given: Any) -> bool:
         """Find the session that all are for; whether it is one and the same.
@@ -80,11 +80,6 @@ class KeptStatements(KeptTask):
         thing = self.thing
         return name_of(thing) if isinstance(thing, Executable) else str(thing.name)
 
-    def _ask(self, thing: Any) -> Any:
-        if isinstance(thing, Executable):
-            return make_objects(self.session.execute(thing))
-        return thing.ask(self.session)
-
     def run_all(self) -> None:
         """Ask for all, and count it."""
         try:
@@ -97,6 +92,13 @@ class KeptStatements(KeptTask):
     def explain(self, error: BaseException) -> None:
         """Say so if the session's connection was lost."""
         explain_loss(error, self.session)
+
+
+def ask(session: Session, thing: Any) -> Any:
+    """Ask a session for what a statement gives, or a task for what it gives in that session."""
+    if isinstance(thing, Executable):
+        return make_objects(session.execute(thing))
+    return thing.ask(session)
 
 
 def keep(things: list[Any], fan_out: FanOut, session: Any) -> KeptStatements | None:
