@@ -191,6 +191,8 @@ class Start:
 class Body:
     """A response, each step of which runs as its request."""
 
+    _steps: Iterator[bytes] | None = None
+
     def __init__(
         self,
         body: Iterable[bytes],
@@ -203,34 +205,13 @@ class Body:
         self._start = start
         self._environ = environ
 
-    # A generator, not a `__next__`: that would take twice as long for each step.
     def __iter__(self) -> Iterator[bytes]:
-        executor, start = self._executor, self._start
-        enter, leave = current.set, current.reset
-        chunks: Iterator[bytes] | None = None
-        while True:
-            token = enter(executor)
-            try:
-                if chunks is None:
-                    chunks = iter(self._body)
-                chunk = next(chunks)
-            except StopIteration:
-                executor.end()
-                start.now()
-                return
-            except (PoolSaturated, DeadlineExceeded) as error:
-                executor.end()
-                chunk = start.refuse(error, self._environ)
-                chunks = iter(())
-            except BaseException:
-                executor.end()
-                raise
-            finally:
-                leave(token)
-            if not start.sent:
-                start.now()
-                start.sent = bool(chunk)
-            yield chunk
+        if self._steps is None:
+            self._steps = steps(self._body, self._executor, self._start, self._environ)
+        return self._steps
+
+    def __next__(self) -> bytes:
+        return next(iter(self))
 
     def close(self) -> None:
         """Close the application's response; then the request is over."""
@@ -240,6 +221,39 @@ class Body:
         finally:
             current.reset(token)
             self._executor.end()
+
+
+# A generator, since servers call nothing but `next`: no method is called for a step. Not one of
+# `Body`'s, which would lead back to it.
+def steps(
+    body: Iterable[bytes], executor: OwnerExecutor, start: Start, environ: WSGIEnvironment
+) -> Iterator[bytes]:
+    """The chunks of a response, each made as its request; it is over with the last."""
+    enter, leave = current.set, current.reset
+    chunks: Iterator[bytes] | None = None
+    while True:
+        token = enter(executor)
+        try:
+            if chunks is None:
+                chunks = iter(body)
+            chunk = next(chunks)
+        except StopIteration:
+            executor.end()
+            start.now()
+            return
+        except (PoolSaturated, DeadlineExceeded) as error:
+            executor.end()
+            chunk = start.refuse(error, environ)
+            chunks = iter(())
+        except BaseException:
+            executor.end()
+            raise
+        finally:
+            leave(token)
+        if not start.sent:
+            start.now()
+            start.sent = bool(chunk)
+        yield chunk
 
 
 def refusal(error: CommonPoolError) -> tuple[str, list[tuple[str, str]], str]:

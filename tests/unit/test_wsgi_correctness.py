@@ -131,3 +131,12 @@ def test_an_error_out_of_close_reaches_the_server_after_the_request_has_ended():
     answer = ask_directly(CommonPoolMiddleware(serving(Wrong(b"sent"))))
     assert isinstance(answer.error, KeyError)
     assert has_ended(executors[0])
+
+
+def test_who_begins_a_response_anew_goes_on_where_it_was():
+    body = CommonPoolMiddleware(serving(Closing(b"1", b"2", b"3")))(new_environ(), lambda *_: None)
+    assert next(iter(body)) == b"1"
+    assert next(body) == b"2"
+    assert list(body) == [b"3"]
+    assert list(body) == []
+    body.close()
