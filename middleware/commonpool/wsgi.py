@@ -191,7 +191,7 @@ class Start:
 class Body:
     """A response, each step of which runs as its request."""
 
-    _steps: Iterator[bytes] | None = None
+    _chunks: Iterator[bytes] | None = None
 
     def __init__(
         self,
@@ -206,12 +206,32 @@ class Body:
         self._environ = environ
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._steps is None:
-            self._steps = steps(self._body, self._executor, self._start, self._environ)
-        return self._steps
+        return self
 
     def __next__(self) -> bytes:
-        return next(iter(self))
+        token = current.set(self._executor)
+        try:
+            if self._chunks is None:
+                self._chunks = iter(self._body)
+            chunk = next(self._chunks)
+        except (PoolSaturated, DeadlineExceeded) as error:
+            self._executor.end()
+            self._chunks = iter(())
+            return self._start.refuse(error, self._environ)
+        except StopIteration:
+            self._executor.end()
+            self._start.now()
+            raise
+        except BaseException:
+            self._executor.end()
+            raise
+        finally:
+            current.reset(token)
+        start = self._start
+        if not start.sent:
+            start.now()
+            start.sent = bool(chunk)
+        return chunk
 
     def close(self) -> None:
         """Close the application's response; then the request is over."""
@@ -221,39 +241,6 @@ class Body:
         finally:
             current.reset(token)
             self._executor.end()
-
-
-# A generator, since servers call nothing but `next`: no method is called for a step. Not one of
-# `Body`'s, which would lead back to it.
-def steps(
-    body: Iterable[bytes], executor: OwnerExecutor, start: Start, environ: WSGIEnvironment
-) -> Iterator[bytes]:
-    """The chunks of a response, each made as its request; it is over with the last."""
-    enter, leave = current.set, current.reset
-    chunks: Iterator[bytes] | None = None
-    while True:
-        token = enter(executor)
-        try:
-            if chunks is None:
-                chunks = iter(body)
-            chunk = next(chunks)
-        except StopIteration:
-            executor.end()
-            start.now()
-            return
-        except (PoolSaturated, DeadlineExceeded) as error:
-            executor.end()
-            chunk = start.refuse(error, environ)
-            chunks = iter(())
-        except BaseException:
-            executor.end()
-            raise
-        finally:
-            leave(token)
-        if not start.sent:
-            start.now()
-            start.sent = bool(chunk)
-        yield chunk
 
 
 def refusal(error: CommonPoolError) -> tuple[str, list[tuple[str, str]], str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - it is the pool's
-from sqlalchemy.util.queue import Queue
+from sqlalchemy.util.queue import Empty, Queue
 
 from commonpool.ext.sqlalchemy import in_line
 from commonpool.ext.sqlalchemy.in_line import ConnectionsInLine, keep_in_line
@@ -187,11 +189,11 @@ def test_a_connection_that_is_given_back_in_the_midst_of_giving_is_not_lost():
     class Forgetful(ConnectionsInLine):
         forgotten = 1
 
-        def _get(self):
+        def _take(self):
             if self.forgotten:
                 self.forgotten = 0
                 self.put("the forgotten", block=False)
-            return super()._get()
+            return super()._take()
 
     queue = Queue(2)
     keep_in_line(type("Pool", (), {"_pool": queue}))
@@ -231,3 +233,58 @@ def test_a_disposed_engines_new_pool_has_its_line(used):
     with engine.connect() as connection:
         connection.execute(select(1)).all()
     assert type(engine.pool._pool) is ConnectionsInLine  # noqa: SLF001
+
+
+@pytest.fixture
+def one_at_a_time():
+    """No thread is taken the interpreter away while it does something."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(CEILING)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.usefixtures("one_at_a_time")
+def test_who_has_waited_since_before_there_was_a_line_is_before_those_in_it(in_threads):
+    queue, had = Queue(2), []
+
+    def waits_from_before():
+        had.append("before")
+        queue.put(queue.get(timeout=CEILING))
+        had.append("had it")
+
+    in_threads(waits_from_before)
+    wait_until(lambda: queue.not_empty._waiters)  # noqa: SLF001 - how else would a test know
+    keep_in_line(SimpleNamespace(_pool=queue))
+    assert type(queue) is ConnectionsInLine
+    queue.put("connection")  # it is woken, and this thread asks again before it is awake
+    with pytest.raises(Empty):
+        queue.get(block=False)
+    assert queue.get(timeout=CEILING) == "connection"
+    assert had == ["before", "had it"]
+
+
+@pytest.mark.databases("sqlite")
+def test_a_connection_for_which_somebody_was_woken_in_vain_is_given_to_others(
+    in_threads, monkeypatch
+):
+    queue = Queue(2)
+
+    def waits_from_before():
+        with suppress(LookupError):
+            queue.get(timeout=CEILING)
+
+    def fails(_queue):
+        raise LookupError  # as Ctrl-C would, in the thread that was woken
+
+    in_threads(waits_from_before)
+    wait_until(lambda: queue.not_empty._waiters)  # noqa: SLF001 - how else would a test know
+    keep_in_line(SimpleNamespace(_pool=queue))
+    monkeypatch.setattr(ConnectionsInLine, "_empty", fails)
+    queue.put("connection")
+    in_threads.ended()
+    with pytest.raises(Empty):
+        queue.get(block=False)
+    monkeypatch.setattr(in_line, "PATIENCE", 0.0)
+    assert queue.get(timeout=CEILING) == "connection"

@@ -47,6 +47,8 @@ def results(recording: Recording) -> list[Result]:
             reference=SEQUENTIAL,
             failures=recording.reasons(KEY),
             notes=wrong_answers(recording, KEY, FAILED),
+            shortfall="A request's own session keeps its connection while it waits for the "
+            "last of its queries at a worker; with a bare executor requests wait without one.",
         )
     ]
 

@@ -40,6 +40,8 @@ def results(recording: Recording) -> list[Result]:
             figures={COMMONPOOL: added} if added else {},
             failures=recording.reasons(KEY),
             digits=2,
+            shortfall="It is 400 of Python's instructions: an executor, the response's start held "
+            "back, and the request's context entered for each step of the response.",
         )
     ]
 

@@ -8,6 +8,7 @@ request threads than connections some wait for as long as the load lasts, and th
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ from sqlalchemy.util.queue import Empty, Queue
 
 if TYPE_CHECKING:
     from sqlalchemy import Pool
+
+
+# Seconds after which a connection is given to others, though a thread was woken for it.
+PATIENCE = 1.0
 
 
 def keep_in_line(pool: Pool) -> None:
@@ -46,12 +51,19 @@ class ConnectionsInLine(Queue[Any]):
 
     _line: deque[_Place]
     _serving = False
+    # Of the idle connections, those for threads that have waited since before there was a line, and
+    # were woken; and when the last of them was.
+    _announced = 0
+    _announced_at = 0.0
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """As in the class above, in line."""
         with self.mutex:
-            if not block or (self.queue and not self._line):
-                return super().get(block=False)
+            if not block or not self._line:
+                if self._has_one():
+                    return self._take()
+                if not block:
+                    raise Empty
         place = _Place()
         try:
             with self.mutex:
@@ -71,6 +83,7 @@ class ConnectionsInLine(Queue[Any]):
         with self.mutex:
             if place.item:
                 self._put(place.item.pop())
+                self.not_empty.notify()
             elif place in self._line:
                 self._line.remove(place)
 
@@ -79,7 +92,26 @@ class ConnectionsInLine(Queue[Any]):
 
     def _put(self, item: Any) -> None:
         super()._put(item)
-        self._serve()
+        if self.not_empty._waiters:  # type: ignore[attr-defined]  # noqa: SLF001 - the next is woken
+            self._announced += 1
+            self._announced_at = time.monotonic()
+        else:
+            self._serve()
+
+    def _get(self) -> Any:
+        """What somebody takes who was woken."""
+        self._announced = max(self._announced - 1, 0)
+        return super()._get()
+
+    def _take(self) -> Any:
+        """What is taken in line."""
+        return super()._get()
+
+    def _has_one(self) -> bool:
+        """Whether there is a connection for those in line."""
+        if self._announced and time.monotonic() - self._announced_at > PATIENCE:
+            self._announced = 0  # who was woken for it has failed (Ctrl-C)
+        return len(self.queue) > self._announced
 
     def _serve(self) -> None:
         """Give what is there to those that wait; the mutex is held."""
@@ -88,14 +120,10 @@ class ConnectionsInLine(Queue[Any]):
             return
         self._serving = True
         try:
-            while self._line and self.queue and not self._has_older():
-                self._line.popleft().give(self._get())
+            while self._line and self._has_one():
+                self._line.popleft().give(self._take())
         finally:
             self._serving = False
-
-    def _has_older(self) -> bool:
-        """Whether somebody waits that asked before there was a line."""
-        return bool(self.not_empty._waiters)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 class _Place:
