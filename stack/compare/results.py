@@ -23,7 +23,11 @@ class Figure:
     def of(cls, values: Iterable[float]) -> Self | None:
         """The figure of some samples; `None` where there are none."""
         samples = Samples([*values])
-        return cls(samples.median, *samples.spread) if samples.seconds else None
+        if not samples.seconds:
+            return None
+        median, (low, high) = samples.median, samples.spread
+        # deciles are interpolated: equal samples may give one that is off by the last digit
+        return cls(median, min(low, median), max(high, median))
 
 
 @dataclass(frozen=True, kw_only=True)
