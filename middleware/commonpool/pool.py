@@ -245,7 +245,7 @@ class CommonPool(ThreadPoolExecutor):
                 failed.error, kept.error = kept.error, None
                 self.settle(failed)
             elif self.clock() >= fan_out.deadline:
-                self.expire(fan_out, tasks[done - 1])
+                self.expire(fan_out, tasks[done - 1] if done else None)  # all may be handed over
         finally:
             over = fan_out.failure is not None or fan_out.ending is not None
             self._dispatch.give_back(rest, cancelled=over)

@@ -15,6 +15,7 @@ from weakref import ref
 import pytest
 
 from commonpool import DeadlineExceeded, OwnerExecutor, current_executor, pace, run_in_parallel
+from commonpool.kept_task import KeptTask
 from commonpool.owner import current
 from commonpool.pace import FORGETTING, LEAST_WEIGHT, LONG, OUTLIER, SURPRISE, WORTH, Pace
 from commonpool.task import FEW, FanOut
@@ -316,7 +317,7 @@ def test_the_deadline_ends_what_is_kept(busy_pool):
     def task(index):
         done.append(index)
         if late and index == 1:
-            time.sleep(0.05)
+            wait_until(lambda: time.monotonic() >= executor.deadline)
 
     def fan_out():
         return run_in_parallel([lambda index=index: task(index) for index in range(4)])
@@ -324,8 +325,7 @@ def test_the_deadline_ends_what_is_kept(busy_pool):
     asked(fan_out)
     done.clear()
     late = True
-    busy_pool.request_seconds = 0.03
-    executor = OwnerExecutor(time.monotonic() + 0.03)
+    executor = OwnerExecutor(time.monotonic() + 1.0)
     token = current.set(executor)
     try:
         with (
@@ -337,6 +337,42 @@ def test_the_deadline_ends_what_is_kept(busy_pool):
         current.reset(token)
         executor.end()
     assert done == [0, 1]
+
+
+def test_the_deadline_ends_what_was_handed_over_before_its_caller_began(busy_pool):
+    late, done = False, []
+
+    def fan_out():
+        return run_in_parallel([lambda: done.append(1)] * 4)
+
+    asked(fan_out)
+    done.clear()
+    run_all = KeptTask.run_all
+
+    def after_the_watcher(kept):
+        if late:
+            busy_pool._hand_over(kept)  # noqa: SLF001 - what the watcher calls
+            wait_until(lambda: time.monotonic() >= kept.fan_out.deadline)
+        run_all(kept)
+
+    late = True
+    gate = threading.Event()
+    others = [busy_pool.submit(gate.wait, LIMIT) for _ in range(4)]
+    wait_until(lambda: busy_pool.stats().busy == 4)  # no worker is free to take any
+    executor = OwnerExecutor(time.monotonic() + 0.2)
+    token = current.set(executor)
+    try:
+        with (
+            mock.patch.object(KeptTask, "run_all", after_the_watcher),
+            pytest.raises(DeadlineExceeded),
+        ):
+            asked(fan_out)
+    finally:
+        current.reset(token)
+        executor.end()
+        gate.set()
+    assert done == []
+    assert all(future.result() for future in others)
 
 
 def test_a_failure_cancels_what_was_handed_over(busy_pool):
