@@ -63,6 +63,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.expression import ColumnElement, Executable, FunctionElement
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import UserDefinedType
 
 from commonpool.ext.sqlalchemy.statements import (
     CONNECTION_FUNCTIONS,
@@ -227,6 +228,7 @@ MAY_LEAVE: dict[str, Any] = {
 @pytest.mark.parametrize("name", MAY_LEAVE)
 def test_an_ordinary_select_may_leave(name):
     assert examine(MAY_LEAVE[name], {}) is None
+    assert examine(MAY_LEAVE[name], {}) is None  # and so when it was examined before
 
 
 WRITES: dict[str, Any] = {
@@ -368,6 +370,7 @@ CONNECTIONS: dict[str, Any] = {
 )
 def test_it_stays_at_home(reason, statement):
     assert examine(statement, {}) is reason
+    assert examine(statement, {}) is reason  # and so when it was examined before
 
 
 @pytest.mark.parametrize("name", sorted(CONNECTION_FUNCTIONS - {"next_value"}))
@@ -631,10 +634,13 @@ OF_AN_EXPIRED_USER = {
 }
 
 
+@pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("name", OF_AN_EXPIRED_USER)
-def test_bound_values_of_expired_objects_are_read_on_this_thread(engine, name):
+def test_bound_values_of_expired_objects_are_read_on_this_thread(engine, name, before):
     with Session(engine) as session:
         user = session.get_one(User, 1)
+        for _ in range(before):  # another that is the same but for its values was examined
+            examine(OF_AN_EXPIRED_USER[name](user), {})
         session.expire(user)
         statement = OF_AN_EXPIRED_USER[name](user)
         threads = threads_that_execute(engine)
@@ -671,3 +677,35 @@ def test_what_computing_a_bound_value_raises_is_raised():
 
     with pytest.raises(LookupError, match="no such tenant"):
         examine(select(User).where(User.id == bindparam("id", callable_=fail)), {})
+
+
+class Listed(UserDefinedType[Any]):
+    """A type with something in it that cannot be hashed."""
+
+    cache_ok = True
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+
+def test_a_statement_that_cannot_be_found_again_is_examined_every_time():
+    statement = select(cast(User.id, Listed(["a"])))
+    for _ in range(2):
+        assert examine(statement, {}) is None
+        assert examine(statement.with_for_update(), {}) is Reason.LOCKS_ROWS
+
+
+def test_statements_that_differ_in_what_keeps_them_at_home_are_told_apart():
+    plain = select(User.id).where(User.id == 1)
+    for _ in range(2):
+        assert examine(plain, {}) is None
+        assert examine(plain.with_for_update(), {}) is Reason.LOCKS_ROWS
+        assert examine(plain.with_for_update(read=True), {}) is Reason.LOCKS_ROWS
+        assert examine(plain.prefix_with("SQL_CALC_FOUND_ROWS"), {}) is not None
+        assert examine(plain.suffix_with("FOR UPDATE"), {}) is not None
+        assert examine(plain.with_hint(User, "FOR UPDATE"), {}) is not None
+        assert examine(plain.with_statement_hint("FOR UPDATE"), {}) is not None
+        assert examine(plain.where(literal_column("nextval('s')") > 1), {}) is not None
+        assert examine(plain.where(text("nextval('s') > 1")), {}) is not None
+        assert examine(plain.where(func.nextval("s") > 1), {}) is not None
+        assert examine(plain.where(func.lower("s") > "a"), {}) is None

@@ -16,7 +16,7 @@ from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
 from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered, free_rows
 from commonpool.ext.sqlalchemy.running_statement import first_line
-from commonpool.ext.sqlalchemy.sessions import has_changes, prepare_for
+from commonpool.ext.sqlalchemy.sessions import has_changes, own_connection, prepare_for
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
@@ -136,6 +136,8 @@ class StatementCall(Call):
             # Who has its future may not want it any more: it is made when the result is asked for.
             if threading.get_ident() != self._thread or self.future is not None:
                 return None
+            if self._snapshot is None and own_connection(self._stand.session, self.engine) is None:
+                return self._borrow()
             return self.make_at_home()
         except Exception as error:
             free_rows(error)
@@ -148,12 +150,21 @@ class StatementCall(Call):
         connection = share.connection if isinstance(share, ConnectionShare) else None
         if connection is None:
             return None
+        count("on_workers")
+        return self._on(connection)
+
+    def _borrow(self) -> CursorResult[Any] | None:
+        count("by_callers")
+        with self._connect() as connection:
+            return self._on(connection)
+
+    def _on(self, connection: Connection) -> CursorResult[Any] | None:
+        """Execute the statement on a connection that is nobody's."""
         if self._snapshot is not None:
             try:
                 self._snapshot.take_on(connection)
             except DBAPIError:  # a sibling's failure has ended it: what that was is to be told
                 return None
-        count("on_workers")
         prepare_for(self._session_info, connection)
         limit_on_server(connection, self.fan_out.deadline - self.fan_out.owner.pool.clock())
         options = {**self._options, AWAY: True}

@@ -38,6 +38,7 @@ from sqlalchemy.sql.selectable import (
     TextualSelect,
     Values,
 )
+from sqlalchemy.util import LRUCache
 
 from commonpool.ext.sqlalchemy.stats import Reason
 
@@ -184,14 +185,7 @@ def examine(statement: object, execution_options: Mapping[str, Any]) -> Reason |
         reason = None
     else:
         reason = Reason.NOT_A_SELECT
-    if reason is not None:
-        return reason
-    walk = _Walk([statement], [])
-    reason = _reason_in_tree(walk)
-    if reason is None:
-        for bound in walk.computed:
-            bound.effective_value  # noqa: B018  reading it is what loads the object
-    return reason
+    return _examine_tree(statement) if reason is None else reason
 
 
 @lru_cache(maxsize=1024)
@@ -223,6 +217,31 @@ def reason_in_fragment(sql: str) -> Reason | None:
 
 
 # The tree of a statement
+
+# By the key with which SQLAlchemy finds the SQL of statements that were compiled before: those with
+# the same key are executed as the same SQL, with other values bound.
+_reasons: LRUCache[Any, tuple[Reason | None]] = LRUCache(1024)
+
+
+def _examine_tree(statement: Any) -> Reason | None:
+    """The first reason in a statement; where there is none, its computed values have been read."""
+    key = statement._generate_cache_key()  # noqa: SLF001 - documented under this name
+    try:
+        known = None if key is None else _reasons.get(key.key)
+    except TypeError:  # a type of its own has something in it that cannot be hashed
+        key = known = None
+    if known is not None:
+        (reason,), bound_values = known, key.bindparams
+    else:
+        walk = _Walk([statement], [])
+        reason, bound_values = _reason_in_tree(walk), walk.computed
+        if key is not None:
+            _reasons[key.key] = (reason,)
+    if reason is None:
+        for bound in bound_values:
+            if bound.callable is not None:
+                bound.effective_value  # noqa: B018  reading it is what loads the object
+    return reason
 
 
 @dataclass(slots=True)
