@@ -28,7 +28,7 @@ NEGLIGIBLE = 0.1
 """Workers: means fall for ever, but a second and a half after the last of 16 there is no demand."""
 
 NEWCOMER = 1 / 16
-"""The weight of a newcomer in what is usual."""
+"""The weight of a newcomer in what is usual, but for the first of all, which says it alone."""
 
 STEP = 0.001
 """Seconds that pass before the means are brought up to date again."""
@@ -42,6 +42,7 @@ class Demand:
         Who wants no more than is usual may have all that are free.
         Those who want more leave room for what the others have lately wanted, but for an equal
         part of the workers for each, and for one at least.
+        Who asks for workers one after another is as large as who asks for them at once.
 
     The caller holds one lock around every call.
 
@@ -61,16 +62,18 @@ class Demand:
         self._clock = clock
         self._wanted = 0  # now, by owners that want no more than is usual
         self._owners = 0  # now, of that kind
+        self._weight = 1.0  # the latest newcomer's
         self._mean_wanted = 0.0
         self._mean_owners = 0.0
         self._updated_at = clock()
 
     def came(self, owner: Owner, wants: int) -> None:
         """An owner wants so many workers more."""
-        wants = min(owner.wants + wants, self._workers)
-        if not owner.wants:
-            usual = LARGE * wants
-            self.usual += NEWCOMER * (usual - self.usual) if self.usual else usual
+        before, wants = owner.wants, min(owner.wants + wants, self._workers)
+        if not before:
+            self._weight = NEWCOMER if self.usual else 1.0
+            self.usual -= self._weight * self.usual
+        self.usual += self._weight * LARGE * (wants - before)
         self._count(owner, wants)
 
     def left(self, owner: Owner) -> None:

@@ -298,7 +298,7 @@ class Dispatch:
             if task is not None:
                 self._unpromise(task, worker)
                 task.fan_out.unstarted.appendleft(task)
-                self.queue.enter(task.fan_out)
+                self.queue.enter(task.fan_out, again=True)
 
     def next_orphan(self) -> Task | None:
         """With no living worker left: the next task in the queue, claimed for this thread."""
@@ -324,7 +324,7 @@ class Dispatch:
             if task is not None and task.state is UNSTARTED:
                 self._unpromise(task, worker)
                 task.fan_out.unstarted.appendleft(task)
-                self.queue.enter(task.fan_out)
+                self.queue.enter(task.fan_out, again=True)
                 task = None
             elif task is not None:
                 self._leave(worker, task, cancelled, latches)
@@ -566,7 +566,7 @@ class Dispatch:
         task = None if self.closing else self._put_off.next(budget)
         if task is not None:
             task.fan_out.unstarted.appendleft(task)
-            self.queue.enter(task.fan_out)
+            self.queue.enter(task.fan_out, again=True)
 
     def _leave(
         self, worker: Worker, task: Task, cancelled: list[Task], latches: list[Latch]

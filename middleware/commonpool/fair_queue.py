@@ -102,11 +102,17 @@ class FairQueue:
             if owner.queued:
                 self._refresh(owner)
 
-    def enter(self, fan_out: FanOut) -> int:
-        """Give the fan-out's unstarted tasks places as far as there are any; how many it holds."""
+    def enter(self, fan_out: FanOut, *, again: bool = False) -> int:
+        """Give the fan-out's unstarted tasks places as far as there are any; how many it holds.
+
+        Args:
+            fan_out: theirs.
+            again: whether those without a place had one before; they are wanted no more than then.
+        """
         wanted = fan_out.kept
         if wanted > 0:
-            self._want(fan_out.owner, wanted)
+            if not (again and fan_out.owner.wants):
+                self._want(fan_out.owner, wanted)
             granted = min(wanted, self.capacity - self.queued)
             self._grant(fan_out, granted)
             if granted < wanted:

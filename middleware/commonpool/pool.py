@@ -174,14 +174,21 @@ class CommonPool(ThreadPoolExecutor):
             self._look_again_later()
         return mine
 
+    @staticmethod
+    def check_headroom(calls: int) -> None:
+        """Raise `RecursionError` now rather than in an `add` that many calls deeper."""
+        ensure_headroom(HEADROOM + calls)
+
     def add(self, fan_out: FanOut, tasks: list[Task]) -> None:
         """Add new tasks to a fan-out whose caller is to call `help`, for workers to start.
+
+        The caller has called `check_headroom`.
 
         Raises:
             DeadlineExceeded: its deadline has passed.
             PoolSaturated: every waiting place is another owner's, and the pool is to reject.
         """
-        self._check(fan_out)
+        self._watch(fan_out)
         for task in tasks:
             task.fan_out = fan_out
         refused, workers = self._dispatch.add(fan_out, tasks)
@@ -284,6 +291,11 @@ class CommonPool(ThreadPoolExecutor):
             worker = self._dispatch.readmit(budget, wait=wait)
             if worker is not None:
                 self._rouse(worker)
+
+    def _call_next(self, budget: Budget | None) -> None:
+        """Have a worker start what waits for a share of a budget, if there is one to be had."""
+        if budget is not None and self._dispatch.has_put_off(budget) and budget.has_room():
+            self.freed(budget)
 
     def _check(self, fan_out: FanOut) -> None:
         """What comes before every admission."""
@@ -478,11 +490,9 @@ class CommonPool(ThreadPoolExecutor):
         if share is None and not has_future:
             for latch in self._dispatch.put_off(worker, task):
                 latch.release()
-            if budget is not None and budget.has_room():  # since it was looked for
-                self.freed(budget)
+            self._call_next(budget)  # there may be one since it was looked for
             return False
-        if budget is not None and budget.has_room():  # who has one calls the next
-            self.freed(budget)
+        self._call_next(budget)
         try:
             if not self._dispatch.start(worker, task):
                 return False

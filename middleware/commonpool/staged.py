@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # How many staged tasks of a fan-out are on their way at a time: each holds a stack of its own.
 MOST_BEGUN = 256
 
+# How much deeper than `run_staged` itself what it calls adds to the queue, at most.
+CALLS_TO_ADD = 6
+
 
 class Progress(Enum):
     """How far a staged task has come, when it has not left a call to be made."""
@@ -263,6 +266,7 @@ def run_staged(fan_out: FanOut, batch: list[Task]) -> None:
         for task in staged:
             task.prepare()
         pool = fan_out.owner.pool
+        pool.check_headroom(CALLS_TO_ADD)
         pool.add(fan_out, [task for task in batch if not isinstance(task, StagedTask)])
         stages = Stages(fan_out)
         stages.begin(staged)

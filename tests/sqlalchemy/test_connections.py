@@ -221,6 +221,71 @@ def test_a_worker_that_waits_for_its_connection_does_not_hold_the_statement(make
     wait_until_all_are_back(engine)
 
 
+def with_a_worker_held_up(engine, session, look):
+    """Have one statement run by a worker that is held up, and one by the caller; then look."""
+    gate, executed_by = Gate(), []
+
+    def hold_the_worker_up(*_):
+        if threading.current_thread().name.startswith("commonpool"):
+            gate()
+        else:  # the caller would run that, too
+            wait_until(lambda: gate.inside == 1)
+
+    def note_who(connection, *_):
+        executed_by.append((threading.current_thread(), connection))
+
+    event.listen(engine, "before_cursor_execute", hold_the_worker_up)
+    event.listen(engine, "after_cursor_execute", note_who)
+
+    def look_and_let_go():
+        try:
+            wait_until(lambda: executed_by)
+            look()
+        finally:
+            gate.open()
+
+    looking = threading.Thread(target=look_and_let_go)
+    looking.start()
+    try:
+        found = run_in_parallel([select(literal(n)) for n in range(2)], session=session)
+    finally:
+        looking.join()
+    assert [result.scalar() for result in found] == [0, 1]
+    return executed_by[0]
+
+
+def test_a_session_without_a_connection_keeps_none_while_it_waits_for_a_worker(make_engine):
+    engine = make_engine(pool_size=5, max_overflow=0, pool_timeout=LONG)
+    out = []
+
+    def look():
+        wait_until(lambda: engine.pool.checkedout() == 1)
+        out.append(engine.pool.checkedout())
+
+    with Session(engine) as session:
+        thread, _ = with_a_worker_held_up(engine, session, look)
+        assert thread is threading.current_thread()
+        assert out == [1]  # the worker's
+        wait_until_all_are_back(engine)
+
+
+def test_a_session_with_a_connection_runs_its_own_part_there(make_engine):
+    engine = make_engine(pool_size=5, max_overflow=0, pool_timeout=LONG)
+    with Session(engine) as session:
+        own = session.connection()
+        thread, connection = with_a_worker_held_up(engine, session, lambda: None)
+        assert thread is threading.current_thread()
+        assert connection is own
+
+
+def test_where_connections_have_no_limit_a_session_takes_its_own(make_engine):
+    engine = make_engine(poolclass=NullPool)
+    with Session(engine) as session:
+        thread, connection = with_a_worker_held_up(engine, session, lambda: None)
+        assert thread is threading.current_thread()
+        assert connection is session.connection()
+
+
 def test_a_database_that_refuses_workers_is_left_to_the_caller(make_engine):
     engine = make_engine()
 

@@ -116,6 +116,42 @@ def test_who_wants_no_more_than_is_usual_may_have_all_that_are_free(queue, small
     assert len(take_all(queue)) == 2 * SMALL
 
 
+def test_who_asks_for_workers_one_after_another_is_as_large_as_who_asks_for_them_at_once(
+    pool, clock
+):
+    usual = []
+    for parts in ([2], [1, 1]):
+        demand = Demand(WORKERS, clock)
+        for _ in range(20):
+            owner = Owner(pool)
+            for part in parts:
+                demand.came(owner, part)
+            assert not owner.is_large
+            demand.left(owner)
+        large = Owner(pool)
+        for part in parts:
+            demand.came(large, 4 * part)
+        assert large.is_large
+        usual.append(demand.usual)
+    assert usual == pytest.approx([usual[0]] * len(usual))
+
+
+def test_what_comes_back_to_the_queue_is_wanted_no_more_than_before(queue, fan_out_of):
+    fan_out = fan_out_of(SMALL)
+    queue.enter(fan_out)
+    for _ in range(3):
+        task = queue.take()
+        queue.finish(task)
+        fan_out.unstarted.appendleft(task)
+        queue.enter(fan_out, again=True)
+    assert fan_out.owner.wants == SMALL
+    for task in take_all(queue):
+        queue.finish(task)
+    fan_out.unstarted.append(task)
+    queue.enter(fan_out, again=True)  # all were gone meanwhile
+    assert fan_out.owner.wants == 1
+
+
 def test_where_all_want_alike_nobody_is_held_back(queue, fan_out_of, clock):
     for _ in range(20):
         fan_outs = [fan_out_of(2 * WORKERS) for _ in range(4)]

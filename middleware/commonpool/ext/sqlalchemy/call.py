@@ -32,7 +32,8 @@ class StatementCall(Call):
 
     Guarantees:
         A worker has its connection before it claims the call, and gives it back with all rows read.
-        On the session's thread it is made on the session's own connection.
+        On the session's thread it is made on the session's own connection; by a session that has
+        none, on one that it gives back with all rows read.
 
     Its value is the result; `None` where there was no connection for it, the thread is another one,
     or it has a future: then it is still to be made, on the session's thread.
@@ -51,21 +52,22 @@ class StatementCall(Call):
         snapshot: SharedSnapshot | None = None,
     ) -> None:
         super().__init__()
+        session = stand.session
         self._stand = stand
         self._statement = statement
         self._parameters = parameters
         self._options = options
         self._snapshot = snapshot
         self._thread = threading.get_ident()
-        self._transaction = stand.session.get_transaction()
+        self._transaction = session.get_transaction()
         self._own_options = dict(connection_options)
         if snapshot is not None:
             self._own_options["isolation_level"] = "REPEATABLE READ"
-        self._session_info = stand.session.info
+        self._session_info = session.info
         # At most one; in a list, from which only one thread can take it.
         self._reserved: list[Share] = []
         self._at_worker = False
-        self.budget = budget_of(stand.real)
+        self.budget = self._connections = budget_of(stand.real)
 
     @property
     def name(self) -> str:
@@ -79,8 +81,7 @@ class StatementCall(Call):
 
     def reserve(self) -> bool:
         """Count a connection for it from now on, if there is one to be had."""
-        assert self.budget is not None  # noqa: S101 - made with it
-        share = self.budget.take()
+        share = self._connections.take()
         if share is None:
             return False
         self._reserved.append(share)
@@ -98,8 +99,7 @@ class StatementCall(Call):
         with suppress(IndexError):
             share = self._reserved.pop()
         if share is None:
-            assert self.budget is not None  # noqa: S101 - made with it
-            share = self.budget.take()
+            share = self._connections.take()
         if not isinstance(share, ConnectionShare):
             count("put_off")
             return None
@@ -136,7 +136,7 @@ class StatementCall(Call):
             # Who has its future may not want it any more: it is made when the result is asked for.
             if threading.get_ident() != self._thread or self.future is not None:
                 return None
-            if self._snapshot is None and own_connection(self._stand.session, self.engine) is None:
+            if self._may_borrow():
                 return self._borrow()
             return self.make_at_home()
         except Exception as error:
@@ -153,10 +153,29 @@ class StatementCall(Call):
         count("on_workers")
         return self._on(connection)
 
+    def _may_borrow(self) -> bool:
+        # A session that has no connection would keep one while its statements wait for workers;
+        # where a pool has no limit, that is nobody's loss.
+        return (
+            self._connections.limit > 0
+            and self._snapshot is None
+            and own_connection(self._stand.session, self.engine) is None
+        )
+
     def _borrow(self) -> CursorResult[Any] | None:
-        count("by_callers")
-        with self._connect() as connection:
+        """Execute the statement here as a worker would; `None` where the database refuses that."""
+        share = self._connections.take(at_any_rate=True)
+        assert share is not None  # noqa: S101 - at any rate
+        try:
+            try:
+                connection = share.connection = self._connect()
+            except DBAPIError:
+                return None
+            share.connected()
+            count("by_callers")
             return self._on(connection)
+        finally:
+            share.give_back()
 
     def _on(self, connection: Connection) -> CursorResult[Any] | None:
         """Execute the statement on a connection that is nobody's."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from commonpool.errors import DeadlineExceeded
 from commonpool.ext.sqlalchemy.servers import Server
-from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of
+from commonpool.ext.sqlalchemy.sockets import kept_descriptor_of
 from commonpool.task import Task
 from commonpool.watcher import Watch
 
@@ -26,9 +26,6 @@ CUT_AFTER = 0.75
 
 # Seconds that the end of a statement waits for a stop that is under way.
 STOPPING_LIMIT = 1.0
-
-# Where the duplicate of its descriptor stands in the `info` of a connection.
-DESCRIPTOR = "commonpool.descriptor"
 
 SHOWN = 100  # characters of a statement, in an error
 
@@ -76,10 +73,7 @@ class RunningStatement:
         self._pool = fan_out.owner.pool
         proxy = connection.connection
         self._dbapi_connection: Any = proxy.dbapi_connection
-        info = proxy.info
-        if DESCRIPTOR not in info:  # kept as long as the connection: a duplicate takes 1 us
-            info[DESCRIPTOR] = descriptor_of(self._dbapi_connection)
-        self._socket: Descriptor | None = info[DESCRIPTOR]
+        self._socket = kept_descriptor_of(proxy)
         self._key = server.key_of(self._dbapi_connection)
         self._lock = threading.Lock()
         if self.deadline != math.inf:

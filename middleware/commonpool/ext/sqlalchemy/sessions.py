@@ -107,7 +107,10 @@ def reason_of_session(session: Session, bind: Engine | Connection) -> Reason | N
 
 def others_listen(session: Session) -> bool:
     """Whether a session has `after_begin` listeners beside the one of this module."""
-    return any(listener is not on_begin for listener in session.dispatch.after_begin)
+    for listener in session.dispatch.after_begin:  # noqa: SIM110 - asked twice for each statement
+        if listener is not on_begin:
+            return True
+    return False
 
 
 def has_changes(session: Session) -> bool:

@@ -6,7 +6,10 @@ import os
 import socket
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import PoolProxiedConnection
 
 
 class Descriptor:
@@ -100,3 +103,20 @@ def descriptor_of(connection: Any) -> Descriptor | None:
         return Descriptor(number)
     except OSError:  # no more to be had in this process
         return None
+
+
+# Where the duplicate of its descriptor stands in the `info` of a connection.
+_KEPT = "commonpool.descriptor"
+
+
+def kept_descriptor_of(connection: PoolProxiedConnection) -> Descriptor | None:
+    """A duplicate that is kept as long as the connection: making one takes two calls of the kernel.
+
+    Args:
+        connection: a pool's, checked out, asked for on its own thread.
+    """
+    info = connection.info
+    if _KEPT not in info:
+        info[_KEPT] = descriptor_of(connection.dbapi_connection)
+    descriptor: Descriptor | None = info[_KEPT]
+    return descriptor

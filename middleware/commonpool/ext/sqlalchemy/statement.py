@@ -148,11 +148,15 @@ class StatementTask(StagedTask):
         """Whether it stays on the session's own connection already."""
         return self._at_home is not None
 
-    def reason_to_stay(self, state: ORMExecuteState) -> Reason | None:
-        """Why a statement has to stay on the session's own connection; then all that follow do."""
+    def reason_to_stay(self, state: ORMExecuteState, bind: Engine | Connection) -> Reason | None:
+        """Why a statement has to stay on the session's own connection; then all that follow do.
+
+        Args:
+            state: what the session is asked for.
+            bind: what it would be executed on.
+        """
         if self._at_home is not None:
             return self._at_home
-        bind = state.session.get_bind(**state.bind_arguments)
         check_engine(bind)
         reason = reason_of_session(state.session, bind) or examine(
             state.statement, state.execution_options
@@ -239,14 +243,18 @@ def listen_to(session: Session) -> None:
 
 def route(state: ORMExecuteState) -> Result[Any] | None:
     """A session is to execute a statement: have it do so through its stand, if it may leave."""
-    if not is_asking(state.session):
-        check_belongs_here(state.session)  # before it meddles with what its caller is about
+    session = state.session
+    if not is_asking(session):
+        check_belongs_here(session)  # before it meddles with what its caller is about
         return None
-    if isinstance(state.bind_arguments.get("bind"), Stand) or stays(state):
+    if isinstance(state.bind_arguments.get("bind"), Stand):
         return None
-    engine = state.session.get_bind(**state.bind_arguments)
-    stand = stand_for(state.session, cast("Engine", engine), execute)
-    begin(stand)
+    bind = session.get_bind(**state.bind_arguments)
+    if stays(state, bind):
+        return None
+    stand = stand_for(session, cast("Engine", bind), execute)
+    if others_listen(session):
+        begin(stand)
     return state.invoke_statement(bind_arguments={"bind": stand})
 
 
@@ -259,16 +267,16 @@ def asking() -> StatementTask | None:
 def is_asking(session: Session) -> bool:
     """Whether this runs in the greenlet of a task that asks this session."""
     task = asking()
-    return task is not None and task.session is session
+    return task is not None and task.given_session is session
 
 
-def stays(state: ORMExecuteState) -> bool:
+def stays(state: ORMExecuteState, bind: Engine | Connection) -> bool:
     """Whether a statement has to stay on its session's own connection; when its turn came."""
     task = asking()
     if task is None:
         return True
     was_at_home = task.is_at_home
-    reason = task.reason_to_stay(state)
+    reason = task.reason_to_stay(state, bind)
     del task
     if reason is not None and not was_at_home:
         leave(Progress.IN_TURN)
@@ -288,14 +296,12 @@ def new_call(
 
 
 def begin(stand: Stand) -> None:
-    """Have the session take the stand for its connection, before it executes anything on it.
+    """Have a session with `after_begin` listeners take the stand for its connection.
 
-    The session's `after_begin` listeners are called for that. They get at the session's own
-    connection, which is begun first where there are any: for workers' connections there is
-    `prepare_connection`.
+    They are called for that, and get at the session's own connection, which is begun first: for
+    workers' connections there is `prepare_connection`.
     """
-    own = stand.own_connection() if others_listen(stand.session) else None
-    stand.begins_as = own
+    stand.begins_as = stand.own_connection()
     try:
         stand.session.connection(bind_arguments={"bind": stand})
     finally:
