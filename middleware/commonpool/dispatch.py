@@ -154,8 +154,16 @@ class Dispatch:
                 self._to_caller(mine)
             return mine, 0, roused
 
-    def add(self, fan_out: FanOut, tasks: list[Task]) -> tuple[int, list[Worker]]:
+    def add(
+        self, fan_out: FanOut, tasks: list[Task], *, in_line: bool = False
+    ) -> tuple[int, list[Worker]]:
         """Add new tasks to a fan-out that has a caller.
+
+        Args:
+            fan_out: whose.
+            tasks: they.
+            in_line: whether there is no share for the one task, so that no worker is to look for
+                one, as long as others wait for that.
 
         Returns:
             How many were refused, which workers to rouse.
@@ -168,6 +176,12 @@ class Dispatch:
                 for task in tasks:
                     task.state = CANCELLED
                 self._cancelled += len(tasks)
+                return 0, roused
+            budget = tasks[0].budget if in_line else None
+            if budget is not None and budget in self._put_off and not self.closing:
+                owner.fan_outs[fan_out] = None
+                self.queue.want(owner, 1)
+                self._put_off.add(fan_out, budget, tasks)
                 return 0, roused
             waiting = deque(tasks)
             if fan_out.patient:
@@ -467,9 +481,14 @@ class Dispatch:
     # Turns of workers
 
     def turn(
-        self, worker: Worker, done: Task | None
+        self, worker: Worker, done: Task | None, *, has_share: bool = False
     ) -> tuple[Task | None, bool, Worker | None, list[Task], list[Latch]]:
         """A worker is done with a task, if any, and asks for the next.
+
+        Args:
+            worker: who.
+            done: the task.
+            has_share: whether there is a share of its budget for one that was put off.
 
         Returns:
             The next task; whether the worker stays; which worker to rouse; which tasks the one
@@ -480,7 +499,7 @@ class Dispatch:
         with self._guard:
             if done is not None:
                 self._leave(worker, done, cancelled, latches)
-                if done.budget is not None:
+                if has_share and done.budget is not None:
                     self._readmit(done.budget)
             self._crew.arrived(worker)
             if worker.roused_at:

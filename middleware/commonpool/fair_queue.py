@@ -88,7 +88,7 @@ class FairQueue:
         """Whether no more tasks of large owners may start, since others may come."""
         return self.demand is not None and self._large_at_workers >= self.demand.limit()
 
-    def _want(self, owner: Owner, workers: int) -> None:
+    def want(self, owner: Owner, workers: int) -> None:
         """An owner wants so many workers more than it did."""
         if self.demand is None:
             return
@@ -112,7 +112,7 @@ class FairQueue:
         wanted = fan_out.kept
         if wanted > 0:
             if not (again and fan_out.owner.wants):
-                self._want(fan_out.owner, wanted)
+                self.want(fan_out.owner, wanted)
             granted = min(wanted, self.capacity - self.queued)
             self._grant(fan_out, granted)
             if granted < wanted:
@@ -197,7 +197,7 @@ class FairQueue:
     def start(self, task: Task) -> None:
         """Count a task that goes to a worker without having waited, until `finish`."""
         owner = task.fan_out.owner
-        self._want(owner, 1)
+        self.want(owner, 1)
         owner.at_workers[task] = None
         if owner.is_large:
             self._large_at_workers += 1

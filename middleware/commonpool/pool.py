@@ -191,7 +191,8 @@ class CommonPool(ThreadPoolExecutor):
         self._watch(fan_out)
         for task in tasks:
             task.fan_out = fan_out
-        refused, workers = self._dispatch.add(fan_out, tasks)
+        in_line = len(tasks) == 1 and not fan_out.patient and self._is_scarce(tasks[0].budget)
+        refused, workers = self._dispatch.add(fan_out, tasks, in_line=in_line)
         if refused:
             self.forget_watch(fan_out)
             raise self._saturated(refused)
@@ -292,9 +293,17 @@ class CommonPool(ThreadPoolExecutor):
             if worker is not None:
                 self._rouse(worker)
 
+    def _is_scarce(self, budget: Budget | None) -> bool:
+        """Whether others wait for a share of a budget, and there is none."""
+        return budget is not None and self._dispatch.has_put_off(budget) and not budget.has_room()
+
+    def _has_next(self, budget: Budget | None) -> bool:
+        """Whether others wait for a share of a budget, and there is one."""
+        return budget is not None and self._dispatch.has_put_off(budget) and budget.has_room()
+
     def _call_next(self, budget: Budget | None) -> None:
         """Have a worker start what waits for a share of a budget, if there is one to be had."""
-        if budget is not None and self._dispatch.has_put_off(budget) and budget.has_room():
+        if budget is not None and self._has_next(budget):
             self.freed(budget)
 
     def _check(self, fan_out: FanOut) -> None:
@@ -452,7 +461,10 @@ class CommonPool(ThreadPoolExecutor):
     def _serve(self, worker: Worker) -> None:
         done: Task | None = None
         while True:
-            task, staying, next_worker, cancelled, latches = self._dispatch.turn(worker, done)
+            has_share = done is not None and self._has_next(done.budget)
+            task, staying, next_worker, cancelled, latches = self._dispatch.turn(
+                worker, done, has_share=has_share
+            )
             if next_worker is not None or self._dispatch.queue.holds_back:
                 self._rouse_or_look_again(next_worker)
             for latch in latches:
@@ -493,14 +505,17 @@ class CommonPool(ThreadPoolExecutor):
             self._call_next(budget)  # there may be one since it was looked for
             return False
         self._call_next(budget)
+        is_mine = False
         try:
-            if not self._dispatch.start(worker, task):
-                return False
-            task.run_with(share)
-            return True
+            is_mine = self._dispatch.start(worker, task)
+            if is_mine:
+                task.run_with(share)
+            return is_mine
         finally:
             if share is not None:
                 share.give_back()
+                if not is_mine:  # else this worker's next turn is for the share
+                    self._call_next(budget)
 
     def _settle_there(self, task: Task) -> None:
         """Hand a worker's result to those who hold the future, unless nobody wants it any more."""

@@ -8,6 +8,7 @@ import pytest
 
 from commonpool import adapters, current_executor, run_in_parallel
 from commonpool.budget import Budget, Share
+from commonpool.task import SETTLED, FanOut, Owner, Task
 from tests.helpers import Gate, wait_until
 
 
@@ -209,3 +210,34 @@ def test_two_fan_outs_take_turns_at_shares(make_pool, budgeted):
     run_in_parallel([lambda: run_in_parallel([task] * 20) for _ in range(3)])
     assert len(seen) == 60
     wait_until(lambda: places.taken == 0)
+
+
+def test_while_others_wait_for_a_share_and_there_is_none_no_worker_looks_for_one(
+    make_pool, budgeted
+):
+    pool = make_pool(max_workers=2)
+    places = Places(0)
+    gate = Gate()
+
+    def task():
+        return threading.current_thread().name
+
+    budgeted(task, places)
+    others = threading.Thread(target=lambda: run_in_parallel([gate, task]))
+    others.start()
+    try:
+        wait_until(lambda: pool._dispatch.has_put_off(places))
+        asked = places.asked
+        fan_out = FanOut(Owner(pool), has_caller=True)
+        first, second = Task(task, fan_out), Task(task, fan_out)
+        first.budget = second.budget = places
+        pool.add(fan_out, [first])
+        assert list(fan_out.held) == [first]
+        assert places.asked == asked
+        places.places = 1
+        pool.add(fan_out, [second])  # now there is one, for those that have waited, too
+        wait_until(lambda: first.state is SETTLED and second.state is SETTLED)
+        assert {first.value[:10], second.value[:10]} == {"commonpool"}
+    finally:
+        gate.open()
+        others.join()

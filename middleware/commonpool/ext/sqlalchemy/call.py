@@ -20,6 +20,7 @@ from commonpool.ext.sqlalchemy.sessions import has_changes, own_connection, prep
 from commonpool.ext.sqlalchemy.snapshots import SharedSnapshot
 from commonpool.ext.sqlalchemy.stand import Stand
 from commonpool.ext.sqlalchemy.stats import count
+from commonpool.process import freed
 from commonpool.staged import Call
 
 # Seconds to the second try for a connection that the database refuses, while workers have some; the
@@ -176,6 +177,8 @@ class StatementCall(Call):
             return self._on(connection)
         finally:
             share.give_back()
+            if self._connections.has_room():
+                freed(self._connections)
 
     def _on(self, connection: Connection) -> CursorResult[Any] | None:
         """Execute the statement on a connection that is nobody's."""

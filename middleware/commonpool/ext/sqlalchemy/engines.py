@@ -57,6 +57,7 @@ class ConnectionShare(Share):
             connection, self.connection = self.connection, None
         if connection is None:
             return
+        _returns.quietly = True  # who gives it back calls the next, once it is there
         try:
             with connecting_until(time.monotonic() + ROLLBACK_WITHIN):
                 connection.close()
@@ -65,6 +66,17 @@ class ConnectionShare(Share):
             with suppress(Exception):
                 connection.invalidate()
                 connection.close()
+        finally:
+            _returns.quietly = False
+
+
+class _Returns(threading.local):
+    """What this thread does about a connection's return."""
+
+    quietly = False
+
+
+_returns = _Returns()
 
 
 class ConnectionBudget(Budget):
@@ -119,7 +131,8 @@ class ConnectionBudget(Budget):
     def _checked_in(self, *_: object) -> None:
         # The connection is not back yet, but will be when a worker has come for it. This may run in
         # a garbage collection, anywhere: it must not wait for a lock.
-        process.freed(self, wait=False)
+        if not _returns.quietly:
+            process.freed(self, wait=False)
 
     def __str__(self) -> str:
         """The arithmetic, for errors."""
