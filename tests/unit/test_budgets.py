@@ -226,7 +226,7 @@ def test_while_others_wait_for_a_share_and_there_is_none_no_worker_looks_for_one
     others = threading.Thread(target=lambda: run_in_parallel([gate, task]))
     others.start()
     try:
-        wait_until(lambda: pool._dispatch.has_put_off(places))
+        wait_until(lambda: pool._dispatch.has_put_off(places))  # noqa: SLF001
         asked = places.asked
         fan_out = FanOut(Owner(pool), has_caller=True)
         first, second = Task(task, fan_out), Task(task, fan_out)
