@@ -62,7 +62,7 @@ def results(recording: Recording) -> list[Result]:
                 failures=recording.reasons(KEY),
                 notes=wrong_answers(recording, KEY, failed_of(clients)),
                 shortfall="Nearly all requests run their queries one after another, as the "
-                "sequential view does; but with 35,200 of Python's instructions instead of 30,000: "
+                "sequential view does; but with 35,000 of Python's instructions instead of 30,000: "
                 "2,000 for the middleware, the deadlines of connections and the checks of each "
                 "statement, and 3,200 for the fan-out (counted on CPython 3.11).",
             )
