@@ -293,6 +293,10 @@ class CommonPool(ThreadPoolExecutor):
             if worker is not None:
                 self._rouse(worker)
 
+    def are_waiting_for(self, budget: Budget) -> bool:
+        """Whether tasks wait for a share of a budget."""
+        return self._dispatch.has_put_off(budget)
+
     def _is_scarce(self, budget: Budget | None) -> bool:
         """Whether others wait for a share of a budget, and there is none."""
         return budget is not None and self._dispatch.has_put_off(budget) and not budget.has_room()

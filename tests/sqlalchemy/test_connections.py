@@ -254,8 +254,8 @@ def with_a_worker_held_up(engine, session, look):
     return executed_by[0]
 
 
-def test_a_session_without_a_connection_keeps_none_while_it_waits_for_a_worker(make_engine):
-    engine = make_engine(pool_size=5, max_overflow=0, pool_timeout=LONG)
+def test_where_connections_are_scarce_a_session_keeps_none_while_it_waits_for_a_worker(make_engine):
+    engine = make_engine(pool_size=1, max_overflow=1, pool_timeout=LONG)
     out = []
 
     def look():
@@ -278,8 +278,9 @@ def test_a_session_with_a_connection_runs_its_own_part_there(make_engine):
         assert connection is own
 
 
-def test_where_connections_have_no_limit_a_session_takes_its_own(make_engine):
-    engine = make_engine(poolclass=NullPool)
+@pytest.mark.parametrize("options", [{"pool_size": 5}, {"poolclass": NullPool}])
+def test_where_there_are_enough_a_session_takes_its_own(make_engine, options):
+    engine = make_engine(**options)
     with Session(engine) as session:
         thread, connection = with_a_worker_held_up(engine, session, lambda: None)
         assert thread is threading.current_thread()

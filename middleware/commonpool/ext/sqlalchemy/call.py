@@ -33,8 +33,8 @@ class StatementCall(Call):
 
     Guarantees:
         A worker has its connection before it claims the call, and gives it back with all rows read.
-        On the session's thread it is made on the session's own connection; by a session that has
-        none, on one that it gives back with all rows read.
+        On the session's thread it is made on the session's own connection; while others wait for
+        one, by a session that has none, on one that is given back with all rows read.
 
     Its value is the result; `None` where there was no connection for it, the thread is another one,
     or it has a future: then it is still to be made, on the session's thread.
@@ -155,11 +155,15 @@ class StatementCall(Call):
         return self._on(connection)
 
     def _may_borrow(self) -> bool:
-        # A session that has no connection would keep one while its statements wait for workers;
-        # where a pool has no limit, that is nobody's loss.
+        """Whether it may be made on a connection that is given back at once.
+
+        A session that has none would keep its own while its other statements wait for workers.
+        Where others have to wait for one, that is their loss; else it saves a ROLLBACK for each.
+        """
+        connections = self._connections
         return (
-            self._connections.limit > 0
-            and self._snapshot is None
+            self._snapshot is None
+            and (self.fan_out.owner.pool.are_waiting_for(connections) or not connections.has_room())
             and own_connection(self._stand.session, self.engine) is None
         )
 
