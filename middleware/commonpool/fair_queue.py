@@ -15,7 +15,7 @@ class FairQueue:
     Guarantees:
         At most `capacity` tasks hold a waiting place.
         Owners take turns: one that may have a worker is passed over by each other once at most.
-        No owner has more than `share` tasks at workers.
+        No owner has more than `share` tasks at workers, nor more than it has said itself.
         Those who want more than is usual leave room for the others, as `Demand` has it.
         Within an owner, tasks are taken in the order in which they came.
         A newcomer to a full queue takes places of the owner that has most, down to an equal number.
@@ -58,7 +58,8 @@ class FairQueue:
         """Whether one more task of this owner may be at a worker."""
         if owner.is_large and self._leaves_room():
             return False
-        return len(owner.at_workers) < self.share
+        here = len(owner.at_workers)
+        return here < self.share and here < owner.workers
 
     def hold_nobody_back(self) -> None:
         """Whoever comes, all that is here is to be done: the pool is closing."""
@@ -290,7 +291,8 @@ class FairQueue:
             self._waiting.setdefault(owner, None)
         else:
             self._waiting.pop(owner, None)
-        if owner.queued and len(owner.at_workers) < self.share:
+        here = len(owner.at_workers)
+        if owner.queued and here < self.share and here < owner.workers:
             if not (self.holds_back and owner in self._held_back):
                 self._turns.setdefault(owner, None)
             return

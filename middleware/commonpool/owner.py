@@ -172,10 +172,7 @@ class OwnerExecutor(ThreadPoolExecutor):
                 f"{task.name} cannot run in the background: its request's session makes the objects"
                 " of its result. Pass a function that opens a session of its own."
             )
-        pool = current_pool()
-        fan_out = FanOut(pool.background_owner)
-        fan_out.context.run(current.set, None)
-        return pool.submit_to(fan_out, task)
+        return submit_in_background(task)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Wait for this owner's tasks, helping; what `with executor:` does at its end.
@@ -363,6 +360,22 @@ def checked_timeout(timeout: float | None) -> float | None:
 MOST_NOTES = 10
 
 _outside = OwnerExecutor()
+
+
+def submit_in_background(task: Task, owner: Owner | None = None) -> TaskFuture:
+    """Run a task as work that outlives the request; see `OwnerExecutor.background`.
+
+    Args:
+        task: which.
+        owner: on whose behalf; by default that of all background work.
+
+    Raises:
+        PoolSaturated: there is no room, and the pool is to reject.
+    """
+    pool = current_pool()
+    fan_out = FanOut(pool.background_owner if owner is None else owner)
+    fan_out.context.run(current.set, None)
+    return pool.submit_to(fan_out, task)
 
 
 def current_executor() -> OwnerExecutor:

@@ -88,13 +88,24 @@ class CommonPool(ThreadPoolExecutor):
         # how long a request may take; where the config leaves that to the server, `process` asks it
         self.request_seconds = math.inf if self.config.deadline is None else self.config.deadline
         self.watcher = Watcher(clock)
-        self.background_owner = Owner(self, lasting=True)
         self._own_owner = Owner(self, lasting=True)
+        self._lasting = [self._own_owner]
+        self.background_owner = self.new_background_owner()
         self._dispatch = Dispatch(self.config, self._work, clock)
         self._looks_again = False
         self._keeping = Keeping(
             self.watcher, self._hand_over, self._dispatch.pace.is_surprising, clock
         )
+
+    def new_background_owner(self, workers: float = math.inf) -> Owner:
+        """On whose behalf background work is run: what outlives its request, and is drained.
+
+        Args:
+            workers: how many of its tasks may be at workers at a time.
+        """
+        owner = Owner(self, lasting=True, in_background=True, workers=workers)
+        self._lasting.append(owner)
+        return owner
 
     # As an executor of the standard library
 
@@ -540,7 +551,7 @@ class CommonPool(ThreadPoolExecutor):
         fan_out = task.fan_out
         if fan_out.watch is not None and not fan_out.has_caller:
             self.forget_watch(fan_out)
-        if task.error is not None and fan_out.owner is self.background_owner:
+        if task.error is not None and fan_out.owner.in_background:
             message = f"background task {task.name} failed"
             log_in(task.its_context, logging.ERROR, message, task.error)
         elif task.state is ABANDONED:
@@ -742,7 +753,7 @@ class CommonPool(ThreadPoolExecutor):
                 ", ".join(told(task, self.clock()) for task in left) or "none",
             )
         fan_outs = {task.fan_out: None for task in left}
-        for owner in (self.background_owner, self._own_owner):
+        for owner in list(self._lasting):
             fan_outs |= dict.fromkeys(self._dispatch.fan_outs_of(owner))
         if running.task is not None:  # a task that closes the pool is not left behind by that
             fan_outs.pop(running.task.fan_out, None)

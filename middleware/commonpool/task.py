@@ -84,6 +84,8 @@ class Owner:
         at_workers: its tasks that a worker runs or has been promised.
         ended: nothing of it is queued any more; what it submits runs in the caller.
         lasting: what it has submitted is still run when the pool closes.
+        in_background: nobody waits for it, so that what fails is logged at once.
+        workers: how many of its tasks may be at workers at a time.
         wants: how many workers it could keep busy, as its tasks have come; 0 when all are done.
         is_large: whether it wants more than is usual.
         watch: the watcher's entry for its deadline.
@@ -94,6 +96,7 @@ class Owner:
         "deadline",
         "ended",
         "fan_outs",
+        "in_background",
         "is_large",
         "lasting",
         "line",
@@ -101,14 +104,23 @@ class Owner:
         "queued",
         "wants",
         "watch",
+        "workers",
     )
 
     def __init__(
-        self, pool: CommonPool, deadline: float = math.inf, *, lasting: bool = False
+        self,
+        pool: CommonPool,
+        deadline: float = math.inf,
+        *,
+        lasting: bool = False,
+        in_background: bool = False,
+        workers: float = math.inf,
     ) -> None:
         self.pool = pool
         self.deadline = deadline
         self.lasting = lasting
+        self.in_background = in_background
+        self.workers = workers
         self.fan_outs: dict[FanOut, None] = {}
         self.line: OrderedDict[FanOut, None] = OrderedDict()
         self.queued = 0
@@ -373,7 +385,7 @@ class TaskFuture(Future[Any]):
     def keep_unread(self, task: Task, error: BaseException) -> None:
         """Have an error logged if nobody asks for it; what fails in the background is anyway."""
         owner = task.fan_out.owner
-        if owner is not owner.pool.background_owner:
+        if not owner.in_background:
             task.unread = self._unread = UnreadError(
                 task.name, error, task.its_context, owner.pool.aside
             )

@@ -60,10 +60,18 @@ class FlaskCommonPool:
         for kind in (PoolSaturated, DeadlineExceeded):
             if kind not in own_handlers(app):
                 app.register_error_handler(kind, answer)
-        if provide_app_context not in context_providers:
-            context_providers.append(provide_app_context)
-        if find_spec("flask_sqlalchemy") is not None and find_spec("greenlet") is not None:
-            import_module("commonpool.ext.sqlalchemy.flask_sqlalchemy")
+        provide_contexts()
+
+
+def provide_contexts() -> None:
+    """Have all that is submitted in an application run in its contexts, and its queries be tasks.
+
+    For the whole process; doing it again changes nothing.
+    """
+    if provide_app_context not in context_providers:
+        context_providers.append(provide_app_context)
+    if find_spec("flask_sqlalchemy") is not None and find_spec("greenlet") is not None:
+        import_module("commonpool.ext.sqlalchemy.flask_sqlalchemy")
 
 
 def config_of(app: Flask) -> PoolConfig | None:
