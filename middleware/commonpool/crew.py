@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from itertools import count
 
+from commonpool.budget import Budget
 from commonpool.task import Task
 
 # Seconds after which nobody relies on a worker that is on its way: it takes microseconds, and on a
@@ -28,9 +29,11 @@ class Worker:
         summoned: whether it is on its way to the queue.
         roused_at: when it was woken, if it has not come since; 0 where it was started instead.
         securing: whether it is taking the share of a budget that its task needs.
+        readmits: the budget of which it has given a share back, which a task that was put off is
+            to have in its next turn.
     """
 
-    __slots__ = ("gate", "name", "roused_at", "securing", "summoned", "task", "thread")
+    __slots__ = ("gate", "name", "readmits", "roused_at", "securing", "summoned", "task", "thread")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,6 +44,7 @@ class Worker:
         self.summoned = False
         self.roused_at = 0.0
         self.securing = False
+        self.readmits: Budget | None = None
 
 
 class Crew:

@@ -481,14 +481,9 @@ class Dispatch:
     # Turns of workers
 
     def turn(
-        self, worker: Worker, done: Task | None, *, has_share: bool = False
+        self, worker: Worker, done: Task | None
     ) -> tuple[Task | None, bool, Worker | None, list[Task], list[Latch]]:
         """A worker is done with a task, if any, and asks for the next.
-
-        Args:
-            worker: who.
-            done: the task.
-            has_share: whether there is a share of its budget for one that was put off.
 
         Returns:
             The next task; whether the worker stays; which worker to rouse; which tasks the one
@@ -499,8 +494,9 @@ class Dispatch:
         with self._guard:
             if done is not None:
                 self._leave(worker, done, cancelled, latches)
-                if has_share and done.budget is not None:
-                    self._readmit(done.budget)
+                if worker.readmits is not None:
+                    self._readmit(worker.readmits)
+                    worker.readmits = None
             self._crew.arrived(worker)
             if worker.roused_at:
                 now = self._clock()

@@ -289,13 +289,13 @@ class FairQueue:
         """Bring the lists of owners up to date with what has become of this one."""
         if owner.queued:
             self._waiting.setdefault(owner, None)
+            here = len(owner.at_workers)
+            if here < self.share and here < owner.workers:
+                if not (self.holds_back and owner in self._held_back):
+                    self._turns.setdefault(owner, None)
+                return
         else:
             self._waiting.pop(owner, None)
-        here = len(owner.at_workers)
-        if owner.queued and here < self.share and here < owner.workers:
-            if not (self.holds_back and owner in self._held_back):
-                self._turns.setdefault(owner, None)
-            return
         self._turns.pop(owner, None)
         if self.holds_back:
             self._held_back.pop(owner, None)

@@ -312,9 +312,9 @@ class CommonPool(ThreadPoolExecutor):
         """Whether others wait for a share of a budget, and there is none."""
         return budget is not None and self._dispatch.has_put_off(budget) and not budget.has_room()
 
-    def _has_next(self, budget: Budget | None) -> bool:
+    def _has_next(self, budget: Budget) -> bool:
         """Whether others wait for a share of a budget, and there is one."""
-        return budget is not None and self._dispatch.has_put_off(budget) and budget.has_room()
+        return self._dispatch.has_put_off(budget) and budget.has_room()
 
     def _call_next(self, budget: Budget | None) -> None:
         """Have a worker start what waits for a share of a budget, if there is one to be had."""
@@ -476,10 +476,7 @@ class CommonPool(ThreadPoolExecutor):
     def _serve(self, worker: Worker) -> None:
         done: Task | None = None
         while True:
-            has_share = done is not None and self._has_next(done.budget)
-            task, staying, next_worker, cancelled, latches = self._dispatch.turn(
-                worker, done, has_share=has_share
-            )
+            task, staying, next_worker, cancelled, latches = self._dispatch.turn(worker, done)
             if next_worker is not None or self._dispatch.queue.holds_back:
                 self._rouse_or_look_again(next_worker)
             for latch in latches:
@@ -529,8 +526,10 @@ class CommonPool(ThreadPoolExecutor):
         finally:
             if share is not None:
                 share.give_back()
-                if not is_mine:  # else this worker's next turn is for the share
+                if not is_mine:
                     self._call_next(budget)
+                elif budget is not None and self._has_next(budget):
+                    worker.readmits = budget
 
     def _settle_there(self, task: Task) -> None:
         """Hand a worker's result to those who hold the future, unless nobody wants it any more."""
