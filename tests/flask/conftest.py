@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from commonpool.ext.flask import FlaskCommonPool
+
+with_statements = pytest.mark.skipif(
+    find_spec("greenlet") is None, reason="statements are tasks where greenlet is installed"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,11 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from commonpool import PoolConfig, PoolSaturated, process
+from commonpool import ConfigError, PoolConfig, PoolSaturated, process
 from commonpool.adapters import budget_of
 from commonpool.ext.flask_executor import Executor, FutureCollection
 from commonpool.process import current_pool
+from tests.flask.conftest import with_statements
 from tests.helpers import Gate, wait_until
 
 db = SQLAlchemy()
@@ -470,6 +471,7 @@ def test_each_task_has_a_session_of_its_own_that_is_closed(library, visit):
         assert db.engine.pool.checkedout() == 0
 
 
+@with_statements
 def test_the_query_of_the_session_that_is_submitted_everywhere(library, visit):
     executor = Executor(library)
     executor.add_default_done_callback(lambda _: None)
@@ -490,6 +492,7 @@ def test_the_query_of_the_session_that_is_submitted_everywhere(library, visit):
     assert threading.get_ident() not in threads[:2]
 
 
+@with_statements
 def test_a_function_that_needs_a_connection_is_known_by_its_own_code(library, visit):
     executor = Executor(library)
 
@@ -502,6 +505,18 @@ def test_a_function_that_needs_a_connection_is_known_by_its_own_code(library, vi
 
     visit(library, view)
     assert budget_of(count) is not None
+
+
+def test_the_settings_of_the_pool_are_the_applications(plain):
+    plain.config["COMMONPOOL_MAX_WORKERS"] = 3
+    Executor(plain)
+    assert current_pool().config == PoolConfig(max_workers=3)
+
+
+def test_a_wrong_setting_of_the_pool_is_told_at_start(plain):
+    plain.config["COMMONPOOL_MAX_WORKERS"] = "many"
+    with pytest.raises(ConfigError, match="COMMONPOOL_MAX_WORKERS='many'"):
+        Executor(plain)
 
 
 def test_its_settings_are_no_obstacle_to_the_pools_own(make_app):

@@ -15,12 +15,12 @@ from typing import Any
 from flask import Flask, current_app
 
 from commonpool.adapters import task_of
-from commonpool.ext.flask import provide_contexts
+from commonpool.ext.flask import config_of, provide_contexts
 from commonpool.ext.flask_executor.contexts import InContext, WithValuesOfG, app_context_of
 from commonpool.ext.flask_executor.stored import FutureCollection
 from commonpool.owner import current_executor, submit_in_background
 from commonpool.pool import CommonPool
-from commonpool.process import current_pool
+from commonpool.process import configure, current_pool
 from commonpool.staged import StagedFuture, StagedTask
 from commonpool.task import Owner, TaskFuture
 
@@ -84,6 +84,7 @@ class Executor(concurrent.futures.Executor):
 
         Raises:
             ValueError: a setting is wrong.
+            ConfigError: one of the pool's own (``COMMONPOOL_...``) is.
         """
         config = app.config
         kind = config.setdefault(self.EXECUTOR_TYPE, "thread")
@@ -98,6 +99,7 @@ class Executor(concurrent.futures.Executor):
         if propagates:
             self.add_default_done_callback(raise_its_error)
         self._kind, self._most = _KINDS[kind], most
+        configure(config_of(app))
         provide_contexts()
         if app not in self._apps:
             self._apps.append(app)
