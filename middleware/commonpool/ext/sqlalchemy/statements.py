@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Executable, Select, Table, TableClause, null, select
+from sqlalchemy import CompoundSelect, Executable, Select, Table, TableClause
 from sqlalchemy.orm import FromStatement, LoaderCriteriaOption
 from sqlalchemy.schema import Column
 from sqlalchemy.sql.dml import UpdateBase
@@ -223,19 +223,9 @@ def reason_in_fragment(sql: str) -> Reason | None:
 _reasons: LRUCache[Any, tuple[Reason | None]] = LRUCache(1024)
 
 
-def _keys_tell_hints() -> bool:
-    """Whether statements with other hints have other keys: in SQLAlchemy 2.0.30 they do not."""
-    plain: Any = select(null())
-    keys = [each._generate_cache_key() for each in (plain, plain.with_statement_hint("a hint"))]  # noqa: SLF001
-    return keys[0] != keys[1]
-
-
-_HAS_KEYS = _keys_tell_hints()
-
-
 def _examine_tree(statement: Any) -> Reason | None:
     """The first reason in a statement; where there is none, its computed values have been read."""
-    key = statement._generate_cache_key() if _HAS_KEYS else None  # noqa: SLF001 - documented
+    key = statement._generate_cache_key()  # noqa: SLF001 - documented under this name
     try:
         known = None if key is None else _reasons.get(key.key)
     except TypeError:  # a type of its own has something in it that cannot be hashed
