@@ -52,6 +52,8 @@ def results(recording: Recording) -> list[Result]:
             reference=SEQUENTIAL,
             failures=recording.reasons(KEY),
             digits=1,
+            shortfall="It is 1,800 of Python's instructions, and goes with the machine's speed: "
+            "13.9 to 20.2 us in runs on one machine, 20 to 23 times a loop over the functions.",
         )
     ]
 
