@@ -90,8 +90,8 @@ class Executor(concurrent.futures.Executor):
         kind = config.setdefault(self.EXECUTOR_TYPE, "thread")
         if kind not in _KINDS:
             raise ValueError(f"{kind} is not a valid executor type.")
-        most = self._number(app, self.EXECUTOR_MAX_WORKERS, None)
-        length = self._number(app, self.EXECUTOR_FUTURES_MAX_LENGTH, None)
+        most = number_of(app, self.EXECUTOR_MAX_WORKERS)
+        length = number_of(app, self.EXECUTOR_FUTURES_MAX_LENGTH)
         config.setdefault(self.EXECUTOR_PUSH_APP_CONTEXT, True)
         propagates = is_true(config.setdefault(self.EXECUTOR_PROPAGATE_EXCEPTIONS, False))
         if length is not None:
@@ -244,18 +244,6 @@ class Executor(concurrent.futures.Executor):
         if self._is_shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _number(self, app: Flask, key: str, usual: int | None) -> int | None:
-        given = app.config.setdefault(key, usual)
-        if given is None or given == "":
-            return None
-        try:
-            number = int(given)
-        except (TypeError, ValueError):
-            number = 0
-        if number < 1:
-            raise ValueError(f"{key} must be a whole number, 1 or more, got {given!r:.40}")
-        return number
-
 
 class ExecutorJob:
     """A function that submits itself.
@@ -304,3 +292,21 @@ def raise_its_error(future: Future[Any]) -> None:
 def is_true(setting: object) -> bool:
     """Whether a setting is one of those that Flask-Executor takes for yes."""
     return str(setting).lower() in ("yes", "true", "t", "1")
+
+
+def number_of(app: Flask, key: str) -> int | None:
+    """What an application's setting says; `None` where it says nothing.
+
+    Raises:
+        ValueError: it is no whole number, or less than 1.
+    """
+    given = app.config.setdefault(key, None)
+    if given is None or given == "":
+        return None
+    try:
+        number = int(given)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise ValueError(f"{key} must be a whole number, 1 or more, got {given!r:.40}")
+    return number
