@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -155,8 +156,14 @@ def test_a_wrong_argument_is_told(run, arguments, says):
 
 def test_ctrl_c_keeps_what_has_arrived(site):
     command = [sys.executable, "-m", "stack.client", f"{site.address}/held", f"{site.address}/"]
+    # not in development mode, in which asyncio tells of what a busy machine has taken long for
+    environ = {**os.environ, "PYTHONDEVMODE": "", "PYTHONWARNINGS": "always"}
     with subprocess.Popen(
-        [*command, "-n", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "-n", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
     ) as client:
         assert client.stdout is not None
         client.stdout.readline()
