@@ -12,7 +12,9 @@ from tests.helpers import wait_until
 
 
 def pool_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("commonpool")]
+    """Those of pools: not the event loop, which is the process's as long as that lives."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("commonpool") and name != "commonpool-loop"]
 
 
 @pytest.fixture(autouse=True)

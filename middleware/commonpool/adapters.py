@@ -17,6 +17,9 @@ ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 budgets: WeakKeyDictionary[CodeType, Budget] = WeakKeyDictionary()
 """Of which budget a function is known to need a share, by its code (adapters find out)."""
 
+async_adapters: list[Callable[[object], Task | None]] = []
+"""Asked for a task for what a worker cannot run, since it is asynchronous; `None` for all else."""
+
 
 @singledispatch
 def as_task(thing: object) -> Task:
@@ -25,6 +28,9 @@ def as_task(thing: object) -> Task:
     Raises:
         TypeError: nothing is known to run a thing of this type.
     """
+    task = _async_task(thing)
+    if task is not None:
+        return task
     check_callable(thing)
     return of_function(thing)  # type: ignore[arg-type]  # it is callable
 
@@ -41,12 +47,18 @@ def as_method_task(_receiver: object, call: Callable[[], Any]) -> Task:
 
 @as_task.register
 def _(method: MethodType) -> Task:
+    task = _async_task(method)
+    if task is not None:
+        return task
     check_callable(method)
     return as_method_task.dispatch(type(method.__self__))(method.__self__, method)
 
 
 @as_task.register
 def _(call: partial) -> Task:  # type: ignore[type-arg]  # singledispatch takes no parameters
+    task = _async_task(call)
+    if task is not None:
+        return task
     check_callable(call)
     receiver = getattr(innermost(call), "__self__", None)
     return as_method_task.dispatch(type(receiver))(receiver, call)
@@ -62,8 +74,15 @@ def task_of(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         return of_function(partial(fn, *args, **kwargs) if args or kwargs else fn)
     if not (args or kwargs):
         return as_task(fn)
-    check_callable(fn)
+    given: object = fn
+    if not callable(given):
+        check_callable(given)
     return as_task(partial(fn, *args, **kwargs))
+
+
+def _async_task(thing: object) -> Task | None:
+    """A task for something asynchronous, if anybody runs such things."""
+    return next(filter(None, (adapter(thing) for adapter in async_adapters)), None)
 
 
 def of_function(fn: Callable[[], Any]) -> Task:

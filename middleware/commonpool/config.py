@@ -34,6 +34,8 @@ class PoolConfig:
         deadline: seconds for a request, `math.inf` for no limit; `None` for what the server says
             (nine tenths of uWSGI's ``harakiri``, else no limit).
         drain_timeout: seconds that started and background work may take when the process exits.
+        max_coroutines: coroutines that are under way at a time in this process, besides one for
+            each caller that waits (see `commonpool.ext.asyncio`).
 
     Raises:
         ConfigError: a value is of the wrong type, or out of its range.
@@ -45,6 +47,7 @@ class PoolConfig:
     overflow: Literal["caller_runs", "reject"] = "caller_runs"
     deadline: float | None = None
     drain_timeout: float = 10.0
+    max_coroutines: int = 1000
 
     def __post_init__(self) -> None:
         check(dataclasses.asdict(self), spelling=str)
@@ -159,6 +162,10 @@ KNOBS: dict[str, tuple[str, Callable[[object, Mapping[str, object]], bool]]] = {
     "drain_timeout": (
         "a number of seconds, 0 or more, and not inf",
         lambda value, _: seconds(value, 0, math.nextafter(math.inf, 0)),
+    ),
+    "max_coroutines": (
+        f"a whole number from 1 to {MOST_WAITING}",
+        lambda value, _: whole(value, MOST_WAITING),
     ),
 }
 DEFAULTS: dict[str, object] = {knob.name: knob.default for knob in dataclasses.fields(PoolConfig)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from threading import Lock
 
 from commonpool.budget import Budget
 from commonpool.config import PoolConfig
@@ -26,12 +27,12 @@ from commonpool.task import (
     SETTLED,
     UNSTARTED,
     FanOut,
+    Latch,
     Owner,
+    State,
     Task,
     running,
 )
-
-Latch = threading.Lock
 
 # From how many seconds on an error says by how much a deadline was missed.
 LATE = 0.1
@@ -43,6 +44,7 @@ class Route(Enum):
     TO_WORKER = "a worker of its own"
     TO_QUEUE = "the queue"
     TO_CALLER = "the thread that submits it"
+    THREADLESS = "what runs it without a thread"
     REJECTED = "nowhere: there is no room"
     CANCELLED = "nowhere: its group has ended"
 
@@ -77,10 +79,12 @@ class Dispatch:
         self._crew = Crew(config.max_workers, work, clock)
         self._put_off = PutOff()
         self.pace = Pace()
-        self._drained: Latch | None = None
+        self._drained: Lock | None = None
         self._closer: threading.Thread | None = None
         # What threads run that wait for it and closing waits for too; by their numbers.
         self._claimed: dict[Task, int] = {}
+        self._threadless: dict[Task, None] = {}  # what runs without a thread
+        self._none_threadless: Lock | None = None  # released when nothing does any more
         self._abandoned = 0
         self._run_by_workers = 0
         self._run_by_callers = 0
@@ -359,7 +363,7 @@ class Dispatch:
 
     def next_or_latch(
         self, fan_out: FanOut, until: Task | None = None
-    ) -> tuple[Task | None, Latch | None, Worker | None]:
+    ) -> tuple[Task | None, Lock | None, Worker | None]:
         """The caller's next task; or a latch to sleep on; or neither, when all is settled.
 
         And which worker to rouse, where a place has become free for somebody else.
@@ -395,9 +399,9 @@ class Dispatch:
             return None, None, None
 
     @staticmethod
-    def _latch(fan_out: FanOut) -> Latch:
+    def _latch(fan_out: FanOut) -> Lock:
         """A latch that is released when a caller of a fan-out has to be woken."""
-        latch = Latch()
+        latch = Lock()
         latch.acquire()
         fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
         return latch
@@ -601,12 +605,142 @@ class Dispatch:
             self._forget_if_done(fan_out)
         self._note_drained()
 
-    def settle(self, task: Task) -> bool:
-        """Whether what a worker has brought is still wanted; from now on it is not abandoned."""
+    def settle(self, task: Task, state: State = SETTLED) -> bool:
+        """Whether what has come of a task is still wanted; from now on it is not abandoned."""
         with self._guard:
             if task.state is ABANDONED:
                 return False
-            task.state = SETTLED
+            task.state = state
+            return True
+
+    # What runs without a thread
+
+    def begin_threadless(self, fan_out: FanOut, tasks: Sequence[Task], *, can_begin: bool) -> Route:
+        """Where new tasks of a fan-out go that need no thread.
+
+        Args:
+            fan_out: theirs.
+            tasks: they.
+            can_begin: whether there is something that runs them.
+        """
+        with self._guard:
+            self._check_time(fan_out)
+            if fan_out.failure is not None or fan_out.ending is not None:
+                self._cancelled += len(tasks)
+                for task in tasks:
+                    task.state = CANCELLED
+                return Route.CANCELLED
+            if self.closing or fan_out.owner.ended or not can_begin:
+                return Route.TO_CALLER
+            now = self._clock()
+            for task in tasks:
+                task.state = RUNNING
+                task.started_at = now
+            fan_out.at_workers += len(tasks)
+            if fan_out.threadless is None:
+                fan_out.threadless = {}
+            fan_out.threadless |= dict.fromkeys(tasks)
+            self._threadless |= dict.fromkeys(tasks)
+            fan_out.owner.fan_outs[fan_out] = None
+            return Route.THREADLESS
+
+    def leave_threadless(self, task: Task) -> tuple[list[Task], list[Latch]]:
+        """A task that needed no thread is done.
+
+        Returns:
+            Which tasks its failure has cancelled, and which latches to release.
+        """
+        fan_out = task.fan_out
+        with self._guard:
+            del self._threadless[task]
+            if fan_out.threadless is not None:
+                fan_out.threadless.pop(task, None)
+            if self._none_threadless is not None and not self._threadless:
+                self._none_threadless.release()
+                self._none_threadless = None
+            self._note_drained()
+            if task.state is ABANDONED:
+                return [], []
+            fan_out.at_workers -= 1
+            cancelled: list[Task] = []
+            if task.state is CANCELLED:
+                self._cancelled += 1
+            elif task.error is not None:
+                cancelled = self._count_failure(task)
+            latches = self._sleepers(fan_out, at_once=task.awaited or fan_out.hurry)
+            self._forget_if_done(fan_out)
+            return cancelled, latches
+
+    def stop_threadless(self, task: Task) -> tuple[bool, list[Latch]]:
+        """Give up a task that runs without a thread: whether that was so, and whom to wake."""
+        with self._guard:
+            if task.state is not RUNNING:
+                return False, []
+            task.state = ABANDONED
+            task.fan_out.at_workers -= 1
+            self._cancelled += 1
+            self._note_drained()
+            latches = self._sleepers(task.fan_out, at_once=task.awaited)
+            self._forget_if_done(task.fan_out)
+            return True, latches
+
+    def when_none_is_threadless(self) -> Lock | None:
+        """A latch that is released when nothing runs without a thread any more; `None` if so."""
+        with self._guard:
+            if self._threadless:
+                self._none_threadless = Lock()
+                self._none_threadless.acquire()
+            return self._none_threadless
+
+    def lend(self, fan_out: FanOut, helper: FanOut) -> list[Latch]:
+        """Have the callers of another fan-out help with this one: which latches to release."""
+        with self._guard:
+            if helper.lent is None:
+                helper.lent = []
+            helper.lent.append(fan_out)
+            sleepers, helper.sleepers = helper.sleepers or [], None
+            return sleepers
+
+    def claim_lent(self, helper: FanOut) -> Task | None:
+        """The next unstarted task of the fan-outs with which callers of this one help."""
+        with self._guard:
+            while helper.lent:
+                task = self._claim_first(helper.lent[0])
+                if task is not None:
+                    return task
+                helper.lent.pop(0)
+            return None
+
+    def claim_first(self, fan_out: FanOut) -> Task | None:
+        """Claim the first of a fan-out's unstarted tasks for this thread, if there is one."""
+        with self._guard:
+            return self._claim_first(fan_out)
+
+    def _claim_first(self, fan_out: FanOut) -> Task | None:
+        if not fan_out.unstarted:
+            return None
+        task = fan_out.unstarted[0]
+        self._claim(task)
+        return task
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether there are, or may be, workers that are not abandoned."""
+        return self._abandoned < self._crew.most
+
+    def latch_threadless(self, fan_out: FanOut, latch: Latch) -> bool:
+        """Have a latch released when a caller of a fan-out, who does not help, has to look again.
+
+        Returns:
+            Whether there is anything to wait for; else the latch is not taken.
+        """
+        with self._guard:
+            if fan_out.ending is not None or not (
+                fan_out.at_workers or fan_out.unstarted or fan_out.held
+            ):
+                self._forget_if_done(fan_out)
+                return False
+            fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
             return True
 
     def _count_failure(self, task: Task) -> list[Task]:
@@ -709,16 +843,17 @@ class Dispatch:
         return tasks
 
     def _abandon(self, fan_out: FanOut) -> list[Task]:
-        """Give up what workers are running; they keep at it, and their results are dropped."""
+        """Give up what is running; workers keep at it, and their results are dropped."""
         tasks = [
             task
             for task in fan_out.owner.at_workers
             if task.fan_out is fan_out and task.state is RUNNING
         ]
+        self._abandoned += len(tasks)
+        tasks += [task for task in fan_out.threadless or () if task.state is RUNNING]
         for task in tasks:
             task.state = ABANDONED
         fan_out.at_workers -= len(tasks)
-        self._abandoned += len(tasks)
         self._note_drained()
         return tasks
 
@@ -742,7 +877,7 @@ class Dispatch:
             idle, self._crew.idle = self._crew.idle, []
             return orphans, idle
 
-    def drain(self) -> tuple[list[Worker], Latch | None] | None:
+    def drain(self) -> tuple[list[Worker], Lock | None] | None:
         """All workers, and a latch that is released once they are done, if they are not.
 
         `None` if another thread has come first.
@@ -752,7 +887,7 @@ class Dispatch:
                 return None
             self._closer = threading.current_thread()
             if self._unfinished():
-                self._drained = Latch()
+                self._drained = Lock()
                 self._drained.acquire()
             return list(self._crew.members), self._drained
 
@@ -771,15 +906,19 @@ class Dispatch:
     def _tasks_of_others(self) -> list[Task]:
         """What is run by others than the thread that closes, or promised to them."""
         closer = self._closer
-        return [
-            worker.task
-            for worker in self._crew.members
-            if worker.task is not None and worker.thread is not closer
-        ] + [
-            task
-            for task, thread in self._claimed.items()
-            if closer is None or thread != closer.ident
-        ]
+        return (
+            [
+                worker.task
+                for worker in self._crew.members
+                if worker.task is not None and worker.thread is not closer
+            ]
+            + [
+                task
+                for task, thread in self._claimed.items()
+                if closer is None or thread != closer.ident
+            ]
+            + list(self._threadless)
+        )
 
     def remaining(self) -> tuple[list[Task], int]:
         """What others still run when the drain is over, and how many tasks are queued.
@@ -827,6 +966,7 @@ class Dispatch:
                 rejected=self._rejected,
                 cancelled=self._cancelled,
                 failed=self._failed,
+                coroutines=len(self._threadless),
                 closed=self.closing,
             )
 

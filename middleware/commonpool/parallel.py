@@ -6,14 +6,16 @@ import inspect
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import FunctionType
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 from commonpool.adapters import ASYNC, as_task, budget_of, budgets
+from commonpool.errors import TaskCancelled
 from commonpool.kept_functions import keep_functions
 from commonpool.kept_task import KeptTask, keepers
 from commonpool.owner import checked_timeout, current_executor, raise_failure
 from commonpool.staged import StagedTask, run_staged
 from commonpool.task import SETTLED, FanOut, Task
+from commonpool.threadless import ThreadlessTask
 
 __all__ = ["as_task", "run_in_parallel"]
 
@@ -83,17 +85,15 @@ def run_in_parallel(
     Raises:
         TypeError: one of them is not a task. Nothing was started then.
         ValueError: the timeout is negative or not a number.
+        RuntimeError: this thread runs an event loop, which would stand still.
         DeadlineExceeded: the time passed first.
         TaskCancelled: the request ended first.
         PoolSaturated: every waiting place is another owner's, and the pool is to reject.
     """
-    keys: list[Any] | None = None
-    if type(tasks) is list:  # by far the most frequent, and the abstract classes are slow to ask
-        things = tasks.copy()  # a task may change it
-    elif isinstance(tasks, Mapping):
-        keys, things = list(tasks), list(tasks.values())
-    else:
-        things = _listed(tasks)
+    loops = sys.modules.get("asyncio.events")
+    if loops is not None and loops._get_running_loop() is not None:  # noqa: SLF001 - documented
+        refuse_to_block(tasks)
+    keys, things = keys_and_things(tasks)
     if timeout is not None:
         timeout = checked_timeout(timeout)
     if things:
@@ -110,6 +110,35 @@ def run_in_parallel(
     return results if keys is None else dict(zip(keys, results, strict=True))
 
 
+def keys_and_things(
+    tasks: Mapping[Any, Any] | Iterable[Any],
+) -> tuple[list[Any] | None, list[Any]]:
+    """What the caller calls its tasks, if it does, and they themselves.
+
+    Raises:
+        TypeError: it is no iterable of tasks.
+    """
+    if type(tasks) is list:  # by far the most frequent, and the abstract classes are slow to ask
+        return None, tasks.copy()  # a task may change it
+    if isinstance(tasks, Mapping):
+        return list(tasks), list(tasks.values())
+    return None, _listed(tasks)
+
+
+def refuse_to_block(tasks: object) -> NoReturn:
+    """Raise `RuntimeError`: an event loop runs in this thread."""
+    if isinstance(tasks, Iterable):
+        things = tasks.values() if isinstance(tasks, Mapping) else tasks
+        for thing in list(things):
+            if inspect.iscoroutine(thing):  # it will never be awaited: one error is enough
+                thing.close()
+    raise RuntimeError(
+        "This thread runs an event loop, which would stand still until all is done: "
+        "use `await run_in_parallel_async(...)` of commonpool.ext.asyncio, with the same "
+        "arguments, or call what blocks in a thread: `await asyncio.to_thread(...)`."
+    )
+
+
 def _results(
     things: list[Any], fan_out: FanOut, keys: list[Any] | None, session: Any, snapshot: str | None
 ) -> list[Any]:
@@ -124,33 +153,53 @@ def _results(
             results = kept.values
         else:
             if kept is None:
-                batch = rest = _tasks(things, fan_out, keys)
+                batch = rest = tasks_of(things, fan_out, keys)
             else:
                 pool.end_keeping(kept)
-                batch = _tasks(things[: len(things) - len(kept.handed_over)], fan_out, keys)
+                batch = tasks_of(things[: len(things) - len(kept.handed_over)], fan_out, keys)
                 rest = pool.take_over(kept, batch)
                 batch.extend(kept.handed_over)
+            if fan_out.has_threadless:
+                rest = _begin_threadless(fan_out, rest)
             if fan_out.has_staged or snapshot is not None:
-                _configure(batch, {"session": session, "snapshot": snapshot})
+                configure(batch, {"session": session, "snapshot": snapshot})
                 if rest:
                     run_staged(fan_out, rest)
             else:
                 fan_out.unstarted.extend(rest)
                 pool.help(fan_out, pool.admit(fan_out) if rest else None)
-            results = _read(batch, fan_out, keys)
+            results = results_of(batch, fan_out, "run_in_parallel", keys)
         pool.note_pace(fan_out)
         return results
+    except BaseException:
+        if fan_out.threadless:  # refused, say: nobody will wait for them
+            pool.end((fan_out,), TaskCancelled, "Its caller has failed.")
+        raise
     finally:
         del fan_out, batch, rest, kept  # an error's traceback holds this frame
 
 
-def _read(batch: list[Task], fan_out: FanOut, keys: list[Any] | None) -> list[Any]:
-    """The results of tasks that have come to their ends."""
+def _begin_threadless(fan_out: FanOut, batch: list[Task]) -> list[Task]:
+    """Begin those tasks of a fan-out that need no thread; the others."""
+    threadless = [task for task in batch if isinstance(task, ThreadlessTask)]
+    left = fan_out.owner.pool.begin_threadless(fan_out, threadless)
+    return [task for task in batch if task in left or not isinstance(task, ThreadlessTask)]
+
+
+def results_of(batch: list[Task], fan_out: FanOut, what: str, keys: list[Any] | None) -> list[Any]:
+    """The results of tasks that have come to their ends.
+
+    Args:
+        batch: they.
+        fan_out: theirs.
+        what: made them, for the note of an error.
+        keys: what the caller calls them.
+    """
     try:
         if not fan_out.stops_on_failure:
             return [_value_or_error(task) for task in batch]
         if fan_out.failure is not None or fan_out.ending is not None:
-            raise_failure(fan_out, batch, "run_in_parallel", keys)
+            raise_failure(fan_out, batch, what, keys)
         return [task.value for task in batch]
     finally:
         del batch, fan_out  # an error's traceback holds this frame
@@ -166,7 +215,7 @@ def _run_as_one(things: list[Any], fan_out: FanOut, session: Any) -> KeptTask | 
     return kept
 
 
-def _configure(batch: list[Task], settings: dict[str, Any]) -> None:
+def configure(batch: list[Task], settings: dict[str, Any]) -> None:
     """Tell the staged tasks what was asked for.
 
     Raises:
@@ -200,7 +249,7 @@ def _value_or_error(task: Task) -> Any:
     raise task.error
 
 
-def _tasks(things: list[Any], fan_out: FanOut, keys: list[Any] | None) -> list[Task]:
+def tasks_of(things: list[Any], fan_out: FanOut, keys: list[Any] | None) -> list[Task]:
     """The things as tasks of a fan-out; functions, the most frequent, without asking `as_task`."""
     try:
         batch = [
@@ -230,6 +279,8 @@ def _task(thing: object, fan_out: FanOut, index: int, keys: list[Any] | None) ->
     task.fan_out = fan_out
     if isinstance(task, StagedTask):
         fan_out.has_staged = True
+    elif task.is_threadless:
+        fan_out.has_threadless = True
     return task
 
 

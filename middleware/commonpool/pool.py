@@ -17,7 +17,7 @@ from commonpool.budget import Budget, Share
 from commonpool.config import PoolConfig
 from commonpool.crew import Worker
 from commonpool.demand import LATELY
-from commonpool.dispatch import Dispatch, Latch, Route, passed
+from commonpool.dispatch import Dispatch, Route, passed
 from commonpool.errors import (
     CommonPoolError,
     DeadlineExceeded,
@@ -31,13 +31,16 @@ from commonpool.reports import announce, announce_all, stacks_of, told
 from commonpool.stats import PoolStats
 from commonpool.task import (
     ABANDONED,
+    CANCELLED,
     SETTLED,
     FanOut,
+    Latch,
     Owner,
     Task,
     TaskFuture,
     running,
 )
+from commonpool.threadless import ThreadlessFuture, ThreadlessTask
 from commonpool.unread import log_in
 from commonpool.watcher import Watcher
 
@@ -139,6 +142,8 @@ class CommonPool(ThreadPoolExecutor):
             PoolSaturated: there is no room, and the pool is to reject.
             BaseException: it was run at once, and raised what is not an `Exception` (Ctrl-C).
         """
+        if isinstance(task, ThreadlessTask):
+            return self._submit_threadless(fan_out, task)
         self._check(fan_out)
         task.fan_out = fan_out
         future = task.future
@@ -152,7 +157,7 @@ class CommonPool(ThreadPoolExecutor):
             self._bring(task)
         elif route is Route.TO_CALLER:
             task.run()
-            self._settle_here(task)
+            self.settle_here(task)
             if task.error is not None and not isinstance(task.error, Exception):
                 future.mark_read(task.error)
                 raise task.error
@@ -163,6 +168,124 @@ class CommonPool(ThreadPoolExecutor):
             announce([task], TaskCancelled, f"{name} was not started: its group has ended.")
         del fan_out, task  # the traceback of its error leads to this frame
         return future
+
+    def _submit_threadless(self, fan_out: FanOut, task: ThreadlessTask) -> TaskFuture:
+        future = task.future = ThreadlessFuture(task)
+        for left in self.begin_threadless(fan_out, [task]):
+            self._dispatch.claim_new(left)
+            left.run()
+            self.settle_here(left)
+            if left.error is not None and not isinstance(left.error, Exception):
+                future.mark_read(left.error)
+                raise left.error
+        return future
+
+    def begin_threadless(
+        self, fan_out: FanOut, tasks: list[ThreadlessTask]
+    ) -> list[ThreadlessTask]:
+        """Have new tasks of a fan-out run without a thread.
+
+        Returns:
+            Those that the caller has to run itself: nothing else can.
+
+        Raises:
+            DeadlineExceeded: its deadline has passed.
+        """
+        if not tasks:
+            return []
+        try:
+            self._check(fan_out)
+            for task in tasks:
+                task.fan_out = fan_out
+            can_begin = all(task.can_begin() for task in tasks)
+            route = self._dispatch.begin_threadless(fan_out, tasks, can_begin=can_begin)
+        except BaseException:
+            for task in tasks:
+                task.close()
+            raise
+        if route is Route.TO_CALLER:
+            return tasks
+        if route is Route.CANCELLED:
+            announce(tasks, TaskCancelled, "It was not started: its group has ended.")
+            for task in tasks:
+                task.close()
+            return []
+        for task in tasks:
+            task.begin()
+        return []
+
+    def finish_threadless(self, task: ThreadlessTask, *, stopped: bool) -> None:
+        """A task that needs no thread is done; called once, by what has run it.
+
+        Args:
+            task: with its value or its error.
+            stopped: whether it has ended because of `ThreadlessTask.stop`.
+        """
+        state = CANCELLED if stopped else SETTLED
+        future = task.future
+        if self._dispatch.settle(task, state) and isinstance(future, ThreadlessFuture):
+            tell = partial(announce, [task], TaskCancelled, task.stop_reason)
+            if not stopped:
+                tell = partial(self._tell, task)
+            if not (future.has_callbacks and self._on_worker(tell)):
+                tell()
+        cancelled, latches = self._dispatch.leave_threadless(task)
+        for latch in latches:
+            latch.release()
+        self._after(task, cancelled)
+
+    def stop_threadless(self, task: ThreadlessTask) -> bool:
+        """Stop a task that needs no thread, for who holds its future; whether that was so."""
+        self.check_process()
+        stopped, latches = self._dispatch.stop_threadless(task)
+        if stopped:
+            task.abandon()
+            if task.future is not None:
+                task.future.set_cancelled(f"{task.name} was cancelled.")
+        for latch in latches:
+            latch.release()
+        return stopped
+
+    def latch_threadless(self, fan_out: FanOut, latch: Latch) -> bool:
+        """As `help`, for a caller that must not wait: an event loop.
+
+        Args:
+            fan_out: what it waits for.
+            latch: to be released when it has to look again.
+
+        Returns:
+            Whether there is anything to wait for; else the latch is not taken.
+        """
+        waits = self._dispatch.latch_threadless(fan_out, latch)
+        if not waits:
+            self.forget_watch(fan_out)
+        return waits
+
+    def lend(self, fan_out: FanOut, helper: FanOut) -> None:
+        """Have the callers of another fan-out help with this one, while they wait.
+
+        Args:
+            fan_out: whose caller must not wait.
+            helper: of the coroutine that is this caller.
+        """
+        for latch in self._dispatch.lend(fan_out, helper):
+            latch.release()
+
+    def _help_lent(self, helper: FanOut) -> None:
+        while (task := self._dispatch.claim_lent(helper)) is not None:
+            task.run()
+            self._bring(task)
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether a worker will come for what waits: not when closed, or with all abandoned."""
+        return not self.closed and self._dispatch.has_workers
+
+    def run_unstarted(self, fan_out: FanOut) -> None:
+        """Run a fan-out's unstarted tasks on this thread, and wait for nothing."""
+        while (task := self._dispatch.claim_first(fan_out)) is not None:
+            task.run()
+            self._bring(task)
 
     def admit(self, fan_out: FanOut) -> Task | None:
         """Queue a fan-out's unstarted tasks, or as many as there is room for.
@@ -393,9 +516,11 @@ class CommonPool(ThreadPoolExecutor):
             if this_task is None or fan_out.parent is this_task
         ]
 
-    def _sleep(self, fan_out: FanOut, latch: Latch) -> None:
+    def _sleep(self, fan_out: FanOut, latch: threading.Lock) -> None:
         """Sleep until no task of the fan-out is at a worker, or until its deadline."""
         try:
+            if fan_out.lent:
+                self._help_lent(fan_out)
             if fan_out.deadline == math.inf:
                 latch.acquire()
             elif not latch.acquire(timeout=time_left(fan_out.deadline - self.clock())):
@@ -433,7 +558,7 @@ class CommonPool(ThreadPoolExecutor):
     def _bring(self, task: Task) -> None:
         """Settle a task that this thread has claimed from its fan-out and run."""
         try:
-            self._settle_here(task)
+            self.settle_here(task)
         finally:
             for latch in self._dispatch.brought(task):
                 latch.release()
@@ -444,12 +569,13 @@ class CommonPool(ThreadPoolExecutor):
         Raises:
             BaseException: the task raised what is not an `Exception`; its fan-out is ended.
         """
-        self._settle_here(task)
+        self.settle_here(task)
         if task.error is not None and not isinstance(task.error, Exception):
             self.end((task.fan_out,), TaskCancelled, "The caller was interrupted.")
             raise task.error
 
-    def _settle_here(self, task: Task) -> None:
+    def settle_here(self, task: Task) -> None:
+        """Settle a task that this thread has run; what it raised is kept in it."""
         task.state = SETTLED
         cancelled = self._dispatch.failed_here(task) if task.error is not None else []
         try:
@@ -533,21 +659,29 @@ class CommonPool(ThreadPoolExecutor):
 
     def _settle_there(self, task: Task) -> None:
         """Hand a worker's result to those who hold the future, unless nobody wants it any more."""
-        if task.future is None or not self._dispatch.settle(task):
-            return
-        running.task = task  # a done callback that waits must not wait for this one
+        if task.future is not None and self._dispatch.settle(task):
+            self._tell(task)
+
+    @staticmethod
+    def _tell(task: Task) -> None:
+        """Hand a result to those who hold the future."""
+        outer, running.task = running.task, task  # a done callback must not wait for this one
         try:
+            assert task.future is not None  # noqa: S101 - or nobody would hold it
             task.future.settle(task)
         except BaseException:  # out of a done callback: a worker must live on
             log.exception("a done callback of %s raised", task.name)
         finally:
-            running.task = None
+            running.task = outer
 
     def _after(self, task: Task, cancelled: list[Task]) -> None:
         """What is left to do once a task is settled."""
         if cancelled:
             announce(cancelled, TaskCancelled, f"{task.name}, of the same group, failed.")
         fan_out = task.fan_out
+        if fan_out.threadless and fan_out.failure is not None:
+            reason = f"{fan_out.failure.name}, of the same group, failed."
+            self._stop_all(fan_out, reason)
         if fan_out.watch is not None and not fan_out.has_caller:
             self.forget_watch(fan_out)
         if task.error is not None and fan_out.owner.in_background:
@@ -568,7 +702,7 @@ class CommonPool(ThreadPoolExecutor):
             return True
         while not self.closed and (task := self._dispatch.next_orphan()) is not None:
             task.run()
-            self._settle_here(task)
+            self.settle_here(task)
         return False
 
     def _rouse_or_look_again(self, worker: Worker | None) -> None:
@@ -629,7 +763,16 @@ class CommonPool(ThreadPoolExecutor):
         for latch in latches:
             latch.release()
         announce(cancelled, TaskCancelled, message)
+        if fan_out.threadless:
+            self._stop_all(fan_out, message)
         self._rouse_next()
+
+    @staticmethod
+    def _stop_all(fan_out: FanOut, reason: str) -> None:
+        """Stop those tasks of a fan-out that need no thread."""
+        for task in list(fan_out.threadless or ()):
+            if isinstance(task, ThreadlessTask) and not task.stop_reason:
+                task.stop(reason)
 
     def expire(self, fan_out: FanOut, task: Task | None = None) -> None:
         """The deadline of a fan-out has passed.
@@ -661,11 +804,13 @@ class CommonPool(ThreadPoolExecutor):
         if any(task.future is not None for task in (*cancelled, *abandoned)):
             self._aside(partial(announce_all, [*cancelled, *abandoned], kind))
         self._rouse_next()
+        threadless = [task for task in abandoned if isinstance(task, ThreadlessTask)]
+        where: dict[Task, str] = {task: task.stack() for task in threadless}  # while it waits there
         for task in abandoned:
-            stopper = task.stopper
+            stopper = task if isinstance(task, ThreadlessTask) else task.stopper
             if stopper is not None:
                 stopper.abandon()
-        where = stacks_of(abandoned)
+        where |= stacks_of(task for task in abandoned if task not in where)
         for task in abandoned:
             said = f"{message} Abandoned: {told(task, self.clock())}\n{where[task]}"
             log_in(task.its_context, logging.WARNING, said)
@@ -682,12 +827,14 @@ class CommonPool(ThreadPoolExecutor):
 
         A callback that blocks would hold up the deadlines of all requests.
         """
-        if self.watcher.runs_here():
-            task = Task(fn, FanOut(self.background_owner))
-            worker = self._dispatch.promise(task)
-            if worker is not None and (self._rouse(worker) or not self._dispatch.take_back(task)):
-                return
-        fn()
+        if not (self.watcher.runs_here() and self._on_worker(fn)):
+            fn()
+
+    def _on_worker(self, fn: Callable[[], object]) -> bool:
+        """Have a worker call something, if one is free; whether that is so."""
+        task = Task(fn, FanOut(self.background_owner))
+        worker = self._dispatch.promise(task)
+        return worker is not None and (self._rouse(worker) or not self._dispatch.take_back(task))
 
     def close(self, timeout: float | None = None) -> None:
         """End the pool: later submits run in their callers.
@@ -717,6 +864,9 @@ class CommonPool(ThreadPoolExecutor):
             task = worker.task
             if task is not None and task.stopper is not None:  # it needs the watcher to be stopped
                 self._join(worker, ends_at)
+        ended = self._dispatch.when_none_is_threadless()
+        if ended is not None:
+            ended.acquire(timeout=time_left(ends_at - self.clock()))
         self.watcher.close(max(0.0, ends_at - self.clock()))
         for worker in crew:
             if worker.task is None:

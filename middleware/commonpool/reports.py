@@ -91,8 +91,7 @@ def doing(task: Task) -> str:
 
 def told(task: Task, now: float) -> str:
     """A running task by name and age."""
-    where = task.worker.name if task.worker is not None else "a thread that waits for it"
-    return f"{doing(task)} (running for {now - task.started_at:.1f} s on {where})"
+    return f"{doing(task)} (running for {now - task.started_at:.1f} s on {task.where})"
 
 
 def stacks_of(tasks: Iterable[Task]) -> dict[Task, str]:

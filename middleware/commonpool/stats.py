@@ -23,6 +23,7 @@ class PoolStats:
         rejected: tasks refused because there was no room (`PoolSaturated`).
         cancelled: tasks that were taken back before they started.
         failed: tasks that raised, those aside that nobody wanted any more.
+        coroutines: tasks that are under way on an event loop, or wait for their turn on it.
         closed: whether the pool takes no more tasks (their callers run them).
     """
 
@@ -39,6 +40,7 @@ class PoolStats:
     rejected: int
     cancelled: int
     failed: int
+    coroutines: int
     closed: bool
 
     def __str__(self) -> str:
@@ -50,5 +52,6 @@ class PoolStats:
             f"by {self.owners_waiting} owners, "
             f"{self.run_by_workers} tasks run by workers, {self.run_by_callers} by callers, "
             f"{self.rejected} rejected, {self.cancelled} cancelled, {self.failed} failed"
+            f"{f', {self.coroutines} coroutines' if self.coroutines else ''}"
             f"{', closed' if self.closed else ''}"
         )

@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from enum import Enum
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from commonpool.budget import Budget, Share
@@ -38,6 +37,13 @@ explainers: list[Callable[[Task, BaseException], None]] = []
 
 # Of up to so many tasks of a fan-out the second longest tells how long they run.
 FEW = 64
+
+
+HOW_TO_RUN_ASYNC = (
+    "Import commonpool.ext.asyncio, and pass the async function, a partial of it or its coroutine: "
+    "the process has an event loop for those. Or run it to its end in a plain function: "
+    "lambda: asyncio.run(fn())."
+)
 
 
 class State(Enum):
@@ -70,6 +76,13 @@ class Stopper(Protocol):
 
     def __str__(self) -> str:
         """What the task is waiting for, in a few words."""
+
+
+class Latch(Protocol):
+    """What somebody sleeps on until it is released: a lock, for a thread."""
+
+    def release(self) -> None:
+        """Wake who sleeps on it. Never waits."""
 
 
 class Owner:
@@ -149,14 +162,17 @@ class FanOut:
         places: how many of those hold a waiting place; the rest is kept by the caller.
         at_workers: how many of its tasks a worker runs or has been promised, or another thread
             runs that waits for their futures.
-        sleepers: locks to release when no task of it is at a worker any more.
+        sleepers: latches to release when no task of it is at a worker any more.
         failure: the first task that failed.
         ending: why it was ended before all was done.
         watch: the watcher's entry for its deadline, where that is not its owner's.
         has_staged: whether some of its tasks go on from call to call on their caller's thread.
+        has_threadless: whether some of its tasks need no thread.
         hurry: whether something has come that its caller should look at before all else.
         place: where it was asked for.
         times: seconds that those of its tasks have run of which that is known.
+        threadless: those of its tasks that run without a thread.
+        lent: fan-outs of coroutines among those, with which its callers help while they wait.
     """
 
     # Defaults stand in the class instead of in __init__: most fan-outs leave most as they are.
@@ -167,11 +183,14 @@ class FanOut:
     ending: Ending | None = None
     watch: Watch | None = None
     parent: Task | None = None
-    sleepers: list[Lock] | None = None
+    sleepers: list[Latch] | None = None
     held: deque[Task] | None = None
     has_staged = False
+    has_threadless = False
     hurry = False
     place: Hashable = None
+    threadless: dict[Task, None] | None = None
+    lent: list[FanOut] | None = None
 
     def __init__(
         self,
@@ -242,6 +261,7 @@ class Task:
     unread: UnreadError | None = None  # its error, until who has its future has asked for it
     keeps_statements = False  # whether it stands for several that its caller executes in turn
     awaited = False  # whether its caller wants to be woken for this one
+    is_threadless = False  # whether something else runs it than a worker or a caller
 
     def __init__(self, fn: Callable[[], Any], fan_out: FanOut | None = None) -> None:
         self.fn = fn
@@ -252,6 +272,11 @@ class Task:
     def name(self) -> str:
         """What a person would call it."""
         return describe(self.fn)
+
+    @property
+    def where(self) -> str:
+        """On what it runs, once it does."""
+        return "a thread that waits for it" if self.worker is None else self.worker.name
 
     def secure(self) -> Share | None:
         """Take its share of its budget; called by a worker, before it claims the task.
@@ -461,7 +486,7 @@ def needs_event_loop(fn: object) -> str:
     """What to say to someone who hands a coroutine to a thread."""
     return (
         f"{describe(fn)} is an async function: a worker thread has no event loop to run it. "
-        "Pass a plain function, or run it to its end in one: lambda: asyncio.run(fn())."
+        f"{HOW_TO_RUN_ASYNC}"
     )
 
 
@@ -475,7 +500,7 @@ def check_callable(fn: object) -> None:
         fn.close()  # it will never be awaited: spare the caller the warning about that
         raise TypeError(
             f"{describe(fn)} is a coroutine: a worker thread has no event loop to run it. "
-            "Pass a plain function, or run it to its end in one: lambda: asyncio.run(fn())."
+            f"{HOW_TO_RUN_ASYNC}"
         )
     if type(fn).__module__.startswith("sqlalchemy."):
         raise TypeError(

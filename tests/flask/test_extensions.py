@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,12 @@ from flask_limiter import Limiter, RateLimitExceeded
 from flask_login import LoginManager, UserMixin, current_user, login_user
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.record_queries import get_recorded_queries
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, mapped_column, object_session
 
 from commonpool import run_in_parallel
+from commonpool.ext.asyncio import run_in_parallel_async
 from commonpool.ext.flask import FlaskCommonPool
 from tests.flask.conftest import with_statements
 from tests.flask.test_contexts import RUNS, on_two_threads
@@ -205,16 +209,24 @@ def test_what_a_task_logs_can_name_the_request(app, visit, run, caplog):
     assert [(record.message, record.path) for record in caplog.records] == [("in a task", "/")]
 
 
+def names_of_people() -> list[Any]:
+    return [select(Person.name).where(Person.id == number) for number in (1, 2)]
+
+
 def names_of_all() -> list[str]:
-    statements = [select(Person.name).where(Person.id == number) for number in (1, 2)]
-    return [result.scalar() for result in run_in_parallel(statements)]
+    return [result.scalar() for result in run_in_parallel(names_of_people())]
+
+
+async def path() -> str:
+    return request.path
 
 
 def test_an_async_view_fans_out(app):
     @app.get("/")
     async def people() -> dict[str, Any]:
         g.user = "Ada"
-        return {"paths": run_in_parallel([lambda: request.path] * 3), "user": g.user}
+        paths = await run_in_parallel_async([lambda: request.path, path, path()])
+        return {"paths": paths, "user": g.user}
 
     answer = app.test_client().get("/").get_json()
     assert answer == {"paths": ["/"] * 3, "user": "Ada"}
@@ -224,9 +236,67 @@ def test_an_async_view_fans_out(app):
 def test_an_async_view_asks_for_statements(app):
     @app.get("/")
     async def people() -> list[str]:
-        return names_of_all()
+        *people, where = await run_in_parallel_async([*names_of_people(), path])
+        assert where == "/"
+        return [result.scalar() for result in people]
 
     assert app.test_client().get("/").get_json() == PEOPLE
+
+
+@with_statements
+def test_an_async_view_is_told_of_a_statement_that_fails(app):
+    wrong = text("SELECT name FROM nobody")
+
+    @app.get("/")
+    async def people() -> list[str]:
+        with pytest.raises(OperationalError, match="nobody") as caught:
+            await run_in_parallel_async([*names_of_people(), wrong])
+        found, error = await run_in_parallel_async(
+            [names_of_people()[0], wrong], return_exceptions=True
+        )
+        assert isinstance(error, OperationalError)
+        return [*caught.value.__notes__, found.scalar()]
+
+    note, name = app.test_client().get("/").get_json()
+    assert note.startswith("in task 3 of 3 of a run_in_parallel_async: ")
+    assert name == PEOPLE[0]
+
+
+def test_an_async_view_that_would_block_is_told_what_to_do(app):
+    @app.get("/")
+    async def people() -> list[str]:
+        return run_in_parallel([lambda: request.path])
+
+    app.testing = True
+    with pytest.raises(RuntimeError, match=r"await run_in_parallel_async\(\.\.\.\)"):
+        app.test_client().get("/")
+
+
+def test_a_coroutine_has_an_app_context_of_its_own(app):
+    ended: list[Any] = []
+
+    @app.teardown_appcontext
+    def teardown(_: BaseException | None) -> None:
+        ended.append(g.get("name"))
+
+    async def named(name: str) -> list[Any]:
+        before = g.get("name")
+        g.name = name
+        await asyncio.sleep(0.001)
+        return [before, g.name, current_app.name, request.path]
+
+    @app.get("/")
+    def people() -> list[Any]:
+        g.name = "view"
+        found = run_in_parallel([partial(named, "first"), partial(named, "second")])
+        return [*found, g.name]
+
+    first, second, name = app.test_client().get("/").get_json()
+    assert first == [None, "first", app.name, "/"]
+    assert second == [None, "second", app.name, "/"]
+    assert name == "view"
+    assert sorted(ended) == ["first", "second", "view"]
+    assert ended[-1] == "view"
 
 
 def test_async_functions_before_and_after_a_request_leave_its_fan_out_alone(app):

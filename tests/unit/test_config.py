@@ -35,6 +35,8 @@ GOOD = [
     ("drain_timeout", 0),
     ("drain_timeout", 0.0),
     ("drain_timeout", 3600),
+    ("max_coroutines", 1),
+    ("max_coroutines", 10_000_000),
 ]
 
 BAD = [
@@ -50,9 +52,17 @@ BAD = [
     *[("overflow", value) for value in ("drop", "Reject", None, True, 0, ["reject"])],
     *[("deadline", value) for value in (0, 0.0, -1, -INF, NAN, HUGE, True, False, [3])],
     *[("drain_timeout", value) for value in (-0.1, INF, -INF, NAN, HUGE, True, None, [3])],
+    *[("max_coroutines", value) for value in (0, -1, 10_000_001, HUGE, True, 2.0, NAN, None, [3])],
 ]
 
-NUMBERS = ["max_workers", "max_workers_per_request", "max_queue", "deadline", "drain_timeout"]
+NUMBERS = [
+    "max_workers",
+    "max_workers_per_request",
+    "max_queue",
+    "deadline",
+    "drain_timeout",
+    "max_coroutines",
+]
 
 
 def app(_: Any, __: Any) -> list[bytes]:

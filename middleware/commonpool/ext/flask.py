@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -93,15 +94,35 @@ def provide_app_context() -> ContextRunner | None:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug documents it
     extension = app.extensions.get(EXTENSION)
     names = extension.copy_g if extension is not None else ()
-    copied = {name: getattr(g, name) for name in names if name in g}
+    return OwnAppContext(app, {name: getattr(g, name) for name in names if name in g})
 
-    def run(fn: Callable[[], Any]) -> Any:
-        with app.app_context():
-            for name, value in copied.items():
+
+class OwnAppContext:
+    """An app context for one task.
+
+    Args:
+        app: whose.
+        values: of `g` in it.
+    """
+
+    def __init__(self, app: Flask, values: dict[str, Any]) -> None:
+        self._app = app
+        self._values = values
+
+    def __call__(self, fn: Callable[[], Any]) -> Any:
+        """Call something in it (`ContextRunner`)."""
+        with self._app.app_context():
+            for name, value in self._values.items():
                 setattr(g, name, value)
             return fn()
 
-    return run
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The same for what is not run in one go (`commonpool.ext.asyncio`)."""
+        with self._app.app_context():
+            for name, value in self._values.items():
+                setattr(g, name, value)
+            yield
 
 
 def answer(error: PoolSaturated | DeadlineExceeded) -> Any:
