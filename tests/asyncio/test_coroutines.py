@@ -280,11 +280,11 @@ def test_cancelling_a_future_cancels_its_coroutine(make_pool):
 
 def test_a_done_callback_may_block_and_the_loop_goes_on(make_pool):
     make_pool(max_workers=2)
-    with Gate() as gate:
-        future = current_executor().submit(seven)
-        future.add_done_callback(gate)
-        if not gate.inside:  # else it was done before
-            wait_until(lambda: gate.inside == 1)
+    with AsyncGate() as coroutine, Gate() as callback:
+        future = current_executor().submit(coroutine)
+        future.add_done_callback(callback)
+        coroutine.open()
+        wait_until(lambda: callback.inside == 1)
         assert run_in_parallel([double(2)]) == [4]
 
 

@@ -99,6 +99,7 @@ def test_the_defaults_are_those_that_are_documented():
         "overflow": "caller_runs",
         "deadline": None,
         "drain_timeout": 10,
+        "max_coroutines": 1000,
     }
 
 
