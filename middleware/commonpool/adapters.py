@@ -28,8 +28,7 @@ def as_task(thing: object) -> Task:
     Raises:
         TypeError: nothing is known to run a thing of this type.
     """
-    task = _async_task(thing)
-    if task is not None:
+    if async_adapters and (task := _async_task(thing)) is not None:
         return task
     check_callable(thing)
     return of_function(thing)  # type: ignore[arg-type]  # it is callable
@@ -47,8 +46,7 @@ def as_method_task(_receiver: object, call: Callable[[], Any]) -> Task:
 
 @as_task.register
 def _(method: MethodType) -> Task:
-    task = _async_task(method)
-    if task is not None:
+    if async_adapters and (task := _async_task(method)) is not None:
         return task
     check_callable(method)
     return as_method_task.dispatch(type(method.__self__))(method.__self__, method)
@@ -56,8 +54,7 @@ def _(method: MethodType) -> Task:
 
 @as_task.register
 def _(call: partial) -> Task:  # type: ignore[type-arg]  # singledispatch takes no parameters
-    task = _async_task(call)
-    if task is not None:
+    if async_adapters and (task := _async_task(call)) is not None:
         return task
     check_callable(call)
     receiver = getattr(innermost(call), "__self__", None)
@@ -81,7 +78,7 @@ def task_of(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _async_task(thing: object) -> Task | None:
-    """A task for something asynchronous, if anybody runs such things."""
+    """A task for something asynchronous; `None` for all else."""
     return next(filter(None, (adapter(thing) for adapter in async_adapters)), None)
 
 
