@@ -35,7 +35,7 @@ class PoolConfig:
             (nine tenths of uWSGI's ``harakiri``, else no limit).
         drain_timeout: seconds that started and background work may take when the process exits.
         max_coroutines: coroutines that are under way at a time in this process, besides one for
-            each caller that waits (see `commonpool.ext.asyncio`).
+            each caller that waits, and what coroutines submit (see `commonpool.ext.asyncio`).
 
     Raises:
         ConfigError: a value is of the wrong type, or out of its range.

@@ -502,6 +502,7 @@ class CommonPool(ThreadPoolExecutor):
         """Help with all of an owner's fan-outs that this thread may wait for, and wait for them."""
         while fan_outs := self.open_fan_outs(owner):
             for fan_out in fan_outs:
+                check_may_wait(fan_out)
                 self.help(fan_out)
 
     def open_fan_outs(self, owner: Owner) -> list[FanOut]:
@@ -519,6 +520,8 @@ class CommonPool(ThreadPoolExecutor):
     def _sleep(self, fan_out: FanOut, latch: threading.Lock) -> None:
         """Sleep until no task of the fan-out is at a worker, or until its deadline."""
         try:
+            if fan_out.threadless:
+                check_may_wait(fan_out)
             if fan_out.lent:
                 self._help_lent(fan_out)
             if fan_out.deadline == math.inf:
@@ -944,6 +947,13 @@ class CommonPool(ThreadPoolExecutor):
 
     def __repr__(self) -> str:
         return f"<CommonPool {self.stats()}>"
+
+
+def check_may_wait(fan_out: FanOut) -> None:
+    """Raise `RuntimeError` where tasks could not go on while this thread waits for them."""
+    for task in list(fan_out.threadless or ()):
+        if isinstance(task, ThreadlessTask):
+            task.check_may_wait()
 
 
 def ensure_headroom(calls: int) -> None:

@@ -300,6 +300,24 @@ def test_who_waits_on_the_loop_itself_is_told_what_to_do(make_pool):
     assert run_in_parallel([waits]) == ["7"]
 
 
+def test_a_group_and_a_shutdown_on_the_loop_itself_are_told_what_to_do(make_pool):
+    make_pool(max_workers=1)
+
+    async def waits() -> int:
+        executor = current_executor()
+        with (
+            pytest.raises(RuntimeError, match="would wait for itself"),
+            executor.task_group() as group,
+        ):
+            future = group.submit(seven)
+        assert future.cancelled() or future.exception() is not None
+        with pytest.raises(RuntimeError, match="would wait for itself"):
+            executor.shutdown()
+        return await seven()
+
+    assert run_in_parallel([waits]) == [7]
+
+
 def test_run_in_parallel_blocks_no_event_loop(make_pool):
     make_pool(max_workers=1)
 

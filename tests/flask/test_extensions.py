@@ -244,6 +244,18 @@ def test_an_async_view_asks_for_statements(app):
 
 
 @with_statements
+def test_a_view_asks_for_statements_beside_coroutines_and_functions(app):
+    @app.get("/")
+    def people() -> list[str]:
+        first, where, second, method = run_in_parallel(
+            [names_of_people()[0], path, names_of_people()[1], lambda: request.method]
+        )
+        return [where, first.scalar(), second.scalar(), method]
+
+    assert app.test_client().get("/").get_json() == ["/", *PEOPLE, "GET"]
+
+
+@with_statements
 def test_an_async_view_is_told_of_a_statement_that_fails(app):
     wrong = text("SELECT name FROM nobody")
 

@@ -119,7 +119,7 @@ class CoroutineTask(LoopTask):
             raise RuntimeError(
                 f"{self.name} runs on this thread's event loop, which would wait for itself. "
                 "Await it: `await asyncio.wrap_future(future)`, or `await "
-                "run_in_parallel_async(...)` instead of submitting it."
+                "run_in_parallel_async(...)` instead of submit, a task group or shutdown."
             )
 
     def stack(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from commonpool.errors import TaskCancelled
@@ -47,7 +48,7 @@ class Wake:
 
     def release(self) -> None:
         """Wake it; called on any thread."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits on it any more
             self._loop.call_soon_threadsafe(self.woken.set)
 
 
