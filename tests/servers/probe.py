@@ -7,6 +7,7 @@ Settings are variables:
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -17,6 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import commonpool.ext.asyncio  # noqa: F401 - coroutines are tasks, too
 from commonpool import CommonPoolMiddleware, OwnerExecutor, run_in_parallel
 from commonpool.process import current_pool
 from tests.helpers import wait_until
@@ -56,6 +58,16 @@ def never_returns() -> None:
     threading.Event().wait()
 
 
+async def never_gives_up() -> None:
+    """A coroutine that nothing ends."""
+    started.release()
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            event("cancelled")
+
+
 def hold_workers(executor: OwnerExecutor, number: int) -> None:
     """Have background work occupy that many workers, until the gate `release` is opened."""
     for _ in range(number):
@@ -86,12 +98,32 @@ def four_at_once() -> list[tuple[int, str]]:
     return run_in_parallel([who] * 4)
 
 
+def four_coroutines() -> list[int]:
+    """In which process four coroutines run that wait for each other."""
+    arrived: list[int] = []
+    all_there = asyncio.Event()
+
+    async def where() -> int:
+        arrived.append(os.getpid())
+        if len(arrived) == 4:
+            all_there.set()
+        await asyncio.wait_for(all_there.wait(), LIMIT)
+        return os.getpid()
+
+    return run_in_parallel([where] * 4)
+
+
 # Views. Three workers are expected, and a place for the caller to help.
 
 
 def parallel(_: OwnerExecutor) -> Any:
     """A fan-out of four."""
     return {"pid": os.getpid(), "tasks": four_at_once()}
+
+
+def coroutines(_: OwnerExecutor) -> Any:
+    """The same, of coroutines."""
+    return {"pid": os.getpid(), "tasks": four_coroutines()}
 
 
 def stats(_: OwnerExecutor) -> Any:
@@ -117,11 +149,12 @@ def in_flight(executor: OwnerExecutor) -> Any:
 
 
 def never(executor: OwnerExecutor) -> Any:
-    """A task of the request, and one in the background, that never return."""
+    """A task of the request, and two in the background, that never return."""
     executor.submit(never_returns)
     executor.background(never_returns)
-    started.acquire()
-    started.acquire()
+    executor.background(never_gives_up)
+    for _ in range(3):
+        started.acquire()
     return os.getpid()
 
 
@@ -138,7 +171,8 @@ def late(_: OwnerExecutor) -> Any:
 
 
 VIEWS: dict[str, Callable[[OwnerExecutor], Any]] = {
-    f"/{view.__name__}": view for view in (parallel, stats, in_flight, never, held_in_tasks, late)
+    f"/{view.__name__}": view
+    for view in (parallel, coroutines, stats, in_flight, never, held_in_tasks, late)
 }
 
 
@@ -175,3 +209,4 @@ application = CommonPoolMiddleware(app)
 event("loaded")
 if os.environ.get("PROBE_WARM"):
     four_at_once()
+    four_coroutines()

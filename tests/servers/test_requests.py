@@ -47,6 +47,25 @@ def test_a_pool_used_while_loading_serves_the_first_task_of_every_process(
         wait_until(all_answered, 30, what=f"answers from {workers}")
 
 
+@in_every_configuration
+def test_an_event_loop_used_while_loading_leaves_one_to_every_process(
+    start: Start, kind: Kind
+) -> None:
+    running = start(kind, PROBE_WARM="1")
+    workers = running.worker_pids()
+    answered = set()
+    with ThreadPoolExecutor(8) as clients:
+
+        def all_answered() -> bool:
+            for response in clients.map(running.get, ["/coroutines"] * 8):
+                answer = response.json()
+                assert answer["tasks"] == [answer["pid"]] * 4
+                answered.add(answer["pid"])
+            return answered == workers
+
+        wait_until(all_answered, 30, what=f"answers from {workers}")
+
+
 @on_every_server
 def test_a_request_past_its_deadline_is_answered_with_504(start: Start, kind: Kind) -> None:
     running = start(kind, COMMONPOOL_DEADLINE="0.3")
