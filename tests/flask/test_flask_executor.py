@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import logging
 import os
@@ -17,6 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+import commonpool.ext.asyncio  # noqa: F401 - async functions are tasks, too
 from commonpool import ConfigError, PoolConfig, PoolSaturated, process
 from commonpool.adapters import budget_of
 from commonpool.ext.flask_executor import Executor, FutureCollection
@@ -523,3 +525,17 @@ def test_its_settings_are_no_obstacle_to_the_pools_own(make_app):
     app = make_app(COMMONPOOL_MAX_WORKERS=3, EXECUTOR_MAX_WORKERS=2)
     Executor(app)
     assert current_pool().config == PoolConfig(max_workers=3)
+
+
+def test_an_async_function_runs_on_the_event_loop_with_what_is_in_g(plain, visit):
+    executor = Executor(plain)
+
+    async def name(greeting: str) -> str:
+        await asyncio.sleep(0)
+        return f"{greeting} {g.name} at {request.path}"
+
+    def view() -> Any:
+        g.name = "Ada"
+        return executor.submit(name, "Good day").result()
+
+    assert visit(plain, view) == "Good day Ada at /"

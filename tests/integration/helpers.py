@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from stack.native.ports import answers, free_port
 from stack.native.processes import group_members
+from stack.native.uwsgi import uwsgi
 from stack.native.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from stack.native.uwsgi import UWSGI
 
 __all__ = ["busy_threads", "get_in_flight", "group_members", "new_client", "threads", "wait_until"]
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def new_client(url: str) -> httpx.Client:
@@ -54,3 +60,54 @@ def get_in_flight(
         future: Future[httpx.Response] = thread.submit(client.get, path, params=parameters)
         wait_until(lambda: busy_threads(site.uwsgi), what="the request to arrive")
         yield future.result
+
+
+class Probe:
+    """An application of a test's own under uWSGI, which speaks HTTP itself."""
+
+    def __init__(self, server: UWSGI, port: int) -> None:
+        self.server = server
+        self.port = port
+
+    def get(self, path: str) -> Any:
+        """What a request is answered with."""
+        with new_client(f"http://127.0.0.1:{self.port}") as client:
+            answer = client.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            return answer.json()
+
+
+@contextmanager
+def probe_of(
+    module: str, folder: Path, *, threads_each: int = 4, **environ: str
+) -> Iterator[Probe]:
+    """Run an application under uWSGI; its master loads it, then forks two processes.
+
+    Args:
+        module: and the name of the application in it.
+        folder: for its configuration and its log.
+        threads_each: of its processes.
+        environ: variables beside those of this process.
+    """
+    port = free_port()
+    options = {
+        "strict": "true",
+        "master": "true",
+        "need-app": "true",
+        "single-interpreter": "true",
+        "enable-threads": "true",
+        "threads": str(threads_each),
+        "processes": "2",
+        "hook-master-start": "unix_signal:15 gracefully_kill_them_all",
+        "http-socket": f"127.0.0.1:{port}",
+        "stats": "$(STACK_RUN_DIR)/stats.sock",
+        "pythonpath": str(ROOT),
+        "module": module,
+        "binary-path": "$(STACK_PYUWSGI)",
+    }
+    ini = folder / "probe.ini"
+    lines = [f"{name} = {value}" for name, value in options.items()]
+    ini.write_text("\n".join(["[uwsgi]", *lines, ""]))
+    with uwsgi(folder / "uwsgi.log", {**os.environ, **environ}, run=folder, ini=ini) as server:
+        wait_until(lambda: answers(port), what="the probe")
+        yield Probe(server, port)

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine
 
-from stack.native.ports import answers, free_port
-from stack.native.uwsgi import UWSGI, uwsgi
-from tests.integration.helpers import new_client, wait_until
+from tests.integration.helpers import Probe, probe_of
 from tests.sqlalchemy import models
 from tests.sqlalchemy.models import ITEMS, ORDERS, ROWS, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from stack.native.mariadb import MariaDB
-
-ROOT = Path(__file__).resolve().parents[2]
 
 REQUESTS, CLIENTS = 100, 8
 
 OF_USER = Counter(row["user_id"] for row in ROWS["orders"])
-
-
-class Probe:
-    """The probe under uWSGI, speaking HTTP."""
-
-    def __init__(self, server: UWSGI, port: int) -> None:
-        self.server = server
-        self.port = port
-
-    def get(self, path: str) -> dict[str, Any]:
-        with new_client(f"http://127.0.0.1:{self.port}") as client:
-            answer = client.get(path)
-            assert answer.status_code == 200, (path, answer.text)
-            body: dict[str, Any] = answer.json()
-            return body
 
 
 @pytest.fixture
@@ -55,31 +35,14 @@ def probe(empty_database: MariaDB, tmp_path: Path) -> Iterator[Callable[..., Pro
     with ExitStack() as stack:
 
         def run(**variables: str) -> Probe:
-            port = free_port()
-            options = {
-                "strict": "true",
-                "master": "true",
-                "need-app": "true",
-                "single-interpreter": "true",
-                "enable-threads": "true",
-                "threads": "4",
-                "processes": "2",
-                "hook-master-start": "unix_signal:15 gracefully_kill_them_all",
-                "http-socket": f"127.0.0.1:{port}",
-                "stats": "$(STACK_RUN_DIR)/stats.sock",
-                "pythonpath": str(ROOT),
-                "module": "tests.integration.sqlalchemy_probe_app:application",
-                "binary-path": "$(STACK_PYUWSGI)",
-            }
-            ini = tmp_path / "probe.ini"
-            lines = [f"{name} = {value}" for name, value in options.items()]
-            ini.write_text("\n".join(["[uwsgi]", *lines, ""]))
-            environ = {**os.environ, "DATABASE_URL": empty_database.url, **variables}
-            server = stack.enter_context(
-                uwsgi(tmp_path / "uwsgi.log", environ, run=tmp_path, ini=ini)
+            return stack.enter_context(
+                probe_of(
+                    "tests.integration.sqlalchemy_probe_app:application",
+                    tmp_path,
+                    DATABASE_URL=empty_database.url,
+                    **variables,
+                )
             )
-            wait_until(lambda: answers(port), what="the probe")
-            return Probe(server, port)
 
         yield run
 

@@ -23,6 +23,7 @@ from commonpool.pool import CommonPool
 from commonpool.process import configure, current_pool
 from commonpool.staged import StagedFuture, StagedTask
 from commonpool.task import Owner, TaskFuture
+from commonpool.threadless import ThreadlessTask
 
 Callback = Callable[[Future[Any]], object]
 
@@ -216,7 +217,12 @@ class Executor(concurrent.futures.Executor):
         task = task_of(fn, args, kwargs)
         if isinstance(task, StagedTask):
             return current_executor().submit(fn, *args, **kwargs)
-        if is_true(current_app.config.get(self.EXECUTOR_PUSH_APP_CONTEXT, True)):
+        copies_g = is_true(current_app.config.get(self.EXECUTOR_PUSH_APP_CONTEXT, True))
+        if isinstance(task, ThreadlessTask):
+            if copies_g:
+                task = task_of(WithValuesOfG(fn), args, kwargs)
+            return submit_in_background(task, self._owner())
+        if copies_g:
             task.fn = WithValuesOfG(task.fn)
         task.future = BackgroundFuture(task)
         return submit_in_background(task, self._owner())
