@@ -60,6 +60,11 @@ compare: ## All peers and servers in turn, into docs/benchmarks (ARGS="--help": 
 	@$(VENV) compare "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb --group compare $(DATA)
 	@exec .venv/bin/python -m stack.compare $(ARGS)
 
+.PHONY: ways
+ways: ## The known ways to wait for several things in a view, timed side by side (ARGS=apis: one)
+	@$(VENV) ways "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group compare
+	@exec .venv/bin/python -m stack.ways $(ARGS)
+
 .PHONY: soak
 soak: ## Ten minutes of failures, timeouts and reloads: nothing may be left over
 	@bin/system-packages servers
