@@ -194,7 +194,7 @@ def test_a_deadline_cancels_what_waits(make_pool, caplog):
     make_pool(max_workers=1)
     with AsyncGate() as gate:
         with pytest.raises(DeadlineExceeded, match="2 of its tasks were running"):
-            run_in_parallel([gate, gate], timeout=0.3)
+            run_in_parallel([gate, gate], timeout=0.5)
         wait_until(lambda: gate.cancelled == 2)
         wait_until(lambda: current_pool().stats().coroutines == 0)
     # where it waited, and on what

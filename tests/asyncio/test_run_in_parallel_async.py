@@ -147,7 +147,7 @@ def test_a_timeout_abandons_what_is_started(make_pool, run):
     with AsyncGate() as coroutines, Gate() as callables:
 
         async def main() -> list[Any]:
-            return await run_in_parallel_async([coroutines, callables], timeout=0.05)
+            return await run_in_parallel_async([coroutines, callables], timeout=0.5)
 
         with pytest.raises(DeadlineExceeded, match="2 of its tasks were running"):
             run(main)
@@ -162,7 +162,7 @@ def test_the_deadline_of_the_coroutine_that_asks_is_kept(make_pool):
         async def main() -> list[Any]:
             return await run_in_parallel_async([gate, gate])
 
-        with pytest.raises(DeadlineExceeded), current_executor().task_group(0.05) as group:
+        with pytest.raises(DeadlineExceeded), current_executor().task_group(0.5) as group:
             group.submit(main)
         wait_until(lambda: gate.cancelled == 2)
 
