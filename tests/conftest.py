@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from commonpool import CommonPool, PoolConfig, pace, process, testing
+from commonpool import CommonPool, PoolConfig, adapters, pace, process, testing
+from commonpool.ext.asyncio.coroutines import coroutine_task
 from tests.helpers import wait_until
 
 
@@ -36,6 +37,27 @@ def _nothing_is_kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Whatever the machine does beside: else where tasks run would depend on it."""
     if "own_pace" not in request.fixturenames:
         monkeypatch.setattr(pace, "WORTH", 0.0)
+
+
+@pytest.fixture
+def coroutines() -> None:
+    """For a test as after an import of `commonpool.ext.asyncio`."""
+
+
+@pytest.fixture(params=[False, True], ids=["", "coroutines are tasks"])
+def coroutines_or_none(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that is to give the same before that import and after."""
+    if request.param:
+        monkeypatch.setattr(adapters, "async_adapters", [coroutine_task])
+
+
+@pytest.fixture(autouse=True)
+def _coroutines_are_no_tasks(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without that import, which other tests may have made."""
+    known = [coroutine_task] if "coroutines" in request.fixturenames else []
+    monkeypatch.setattr(adapters, "async_adapters", known)
 
 
 @pytest.fixture

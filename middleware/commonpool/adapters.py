@@ -44,21 +44,17 @@ def as_method_task(_receiver: object, call: Callable[[], Any]) -> Task:
     return of_function(call)
 
 
+_any_method_task = as_method_task.dispatch(object)
+
+
 @as_task.register
 def _(method: MethodType) -> Task:
-    if async_adapters and (task := _async_task(method)) is not None:
-        return task
-    check_callable(method)
-    return as_method_task.dispatch(type(method.__self__))(method.__self__, method)
+    return _method_task(method.__self__, method)
 
 
 @as_task.register
 def _(call: partial) -> Task:  # type: ignore[type-arg]  # singledispatch takes no parameters
-    if async_adapters and (task := _async_task(call)) is not None:
-        return task
-    check_callable(call)
-    receiver = getattr(innermost(call), "__self__", None)
-    return as_method_task.dispatch(type(receiver))(receiver, call)
+    return _method_task(getattr(innermost(call), "__self__", None), call)
 
 
 def task_of(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
@@ -75,6 +71,15 @@ def task_of(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     if not callable(given):
         check_callable(given)
     return as_task(partial(fn, *args, **kwargs))
+
+
+def _method_task(receiver: object, call: Callable[[], Any]) -> Task:
+    make = as_method_task.dispatch(type(receiver))
+    if make is _any_method_task:
+        if async_adapters and (task := _async_task(call)) is not None:
+            return task
+        check_callable(call)
+    return make(receiver, call)
 
 
 def _async_task(thing: object) -> Task | None:

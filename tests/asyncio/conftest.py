@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import commonpool.ext.asyncio  # noqa: F401 - registers coroutines as tasks
 from commonpool import OwnerExecutor
 from commonpool.owner import current
+
+
+@pytest.fixture(autouse=True)
+def _coroutines(coroutines: None) -> None:
+    """All of these tests are as after an import of `commonpool.ext.asyncio`."""
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_coming_from_a_global_executor():
     assert answer == ["shop: users at /dashboard", "shop: orders at /dashboard"]
 
 
+@pytest.mark.usefixtures("coroutines")
 @pytest.mark.parametrize("heading", ["asyncio in a view", "Quart"])
 def test_coming_from_coroutines(heading):
     app = Flask("shop")

@@ -37,6 +37,8 @@ from commonpool.ext.flask import FlaskCommonPool
 from tests.flask.conftest import with_statements
 from tests.flask.test_contexts import RUNS, on_two_threads
 
+pytestmark = pytest.mark.usefixtures("coroutines")
+
 db = SQLAlchemy()
 PEOPLE = ["Ada", "Grace"]
 

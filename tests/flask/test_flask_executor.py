@@ -18,7 +18,6 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-import commonpool.ext.asyncio  # noqa: F401 - async functions are tasks, too
 from commonpool import ConfigError, PoolConfig, PoolSaturated, process
 from commonpool.adapters import budget_of
 from commonpool.ext.flask_executor import Executor, FutureCollection
@@ -527,6 +526,7 @@ def test_its_settings_are_no_obstacle_to_the_pools_own(make_app):
     assert current_pool().config == PoolConfig(max_workers=3)
 
 
+@pytest.mark.usefixtures("coroutines")
 def test_an_async_function_runs_on_the_event_loop_with_what_is_in_g(plain, visit):
     executor = Executor(plain)
 

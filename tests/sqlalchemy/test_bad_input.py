@@ -92,6 +92,7 @@ def test_a_connection_is_no_session(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["execute", "scalars", "scalar", "get"])
+@pytest.mark.usefixtures("coroutines_or_none")
 def test_methods_of_an_asynchronous_session_are_refused(name: str) -> None:
     for asynchronous in (
         AsyncSession(),
@@ -99,9 +100,9 @@ def test_methods_of_an_asynchronous_session_are_refused(name: str) -> None:
     ):
         method = getattr(asynchronous, name)
         for thing in (method, partial(method, USERS)):
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match=r"asyncio\.gather"):
                 run_in_parallel([thing])
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"asyncio\.gather"):
             current_executor().submit(method, USERS)
 
 

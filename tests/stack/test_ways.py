@@ -17,6 +17,8 @@ from stack.ways import NAMES, Timing, serving
 from stack.ways.__main__ import main
 from tests.helpers import wait_until
 
+pytestmark = pytest.mark.usefixtures("coroutines")
+
 SCALES = (0.02, 0.1, 0.5)  # a machine that is too busy for the first is given more time
 
 THREADS_AT_WORK = 4  # of the program: more than it has before clients ask

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from commonpool import OwnerExecutor, adapters
+from commonpool import OwnerExecutor
 from commonpool.watcher import Watcher
 from tests.unit.watcher_helpers import Clock
 from tests.unit.wsgi_helpers import Way
@@ -24,12 +24,6 @@ def request_executor() -> Iterator[Callable[..., OwnerExecutor]]:
     yield make
     for executor in executors:
         executor.end()
-
-
-@pytest.fixture(autouse=True)
-def no_adapter_for_coroutines(monkeypatch) -> None:
-    """`commonpool.ext.asyncio` was not imported, whatever other tests have done."""
-    monkeypatch.setattr(adapters, "async_adapters", [])
 
 
 @pytest.fixture(params=["directly", "between validators", "through a real server"])
