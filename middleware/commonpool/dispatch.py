@@ -695,9 +695,7 @@ class Dispatch:
     def lend(self, fan_out: FanOut, helper: FanOut) -> list[Latch]:
         """Have the callers of another fan-out help with this one: which latches to release."""
         with self._guard:
-            if helper.lent is None:
-                helper.lent = []
-            helper.lent.append(fan_out)
+            helper.lent = [lent for lent in helper.lent or () if lent.unstarted] + [fan_out]
             sleepers, helper.sleepers = helper.sleepers or [], None
             return sleepers
 

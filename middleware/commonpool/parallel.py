@@ -14,7 +14,7 @@ from commonpool.kept_functions import keep_functions
 from commonpool.kept_task import KeptTask, keepers
 from commonpool.owner import checked_timeout, current_executor, raise_failure
 from commonpool.staged import StagedTask, run_staged
-from commonpool.task import SETTLED, FanOut, Task
+from commonpool.task import CANCELLED, SETTLED, UNSTARTED, FanOut, Task
 from commonpool.threadless import ThreadlessTask
 
 __all__ = ["as_task", "run_in_parallel"]
@@ -95,7 +95,7 @@ def run_in_parallel(
         refuse_to_block(tasks)
     keys, things = keys_and_things(tasks)
     if timeout is not None:
-        timeout = checked_timeout(timeout)
+        timeout = timeout_for(things, timeout)
     if things:
         fan_out = FanOut(
             current_executor().owner,
@@ -125,13 +125,30 @@ def keys_and_things(
     return None, _listed(tasks)
 
 
+def timeout_for(things: list[Any], timeout: float) -> float | None:
+    """A timeout in seconds, as it was given for tasks.
+
+    Raises:
+        TypeError, ValueError: it is no such thing. Nothing is left of the tasks then.
+    """
+    try:
+        return checked_timeout(timeout)
+    except (TypeError, ValueError):
+        close_coroutines(things)
+        raise
+
+
+def close_coroutines(things: Iterable[Any]) -> None:
+    """Close those that will never be awaited, and would warn of that: one error is enough."""
+    for thing in things:
+        if inspect.iscoroutine(thing):
+            thing.close()
+
+
 def refuse_to_block(tasks: object) -> NoReturn:
     """Raise `RuntimeError`: an event loop runs in this thread."""
     if isinstance(tasks, Iterable):
-        things = tasks.values() if isinstance(tasks, Mapping) else tasks
-        for thing in list(things):
-            if inspect.iscoroutine(thing):  # it will never be awaited: one error is enough
-                thing.close()
+        close_coroutines(tasks.values() if isinstance(tasks, Mapping) else tasks)
     raise RuntimeError(
         "This thread runs an event loop, which would stand still until all is done: "
         "use `await run_in_parallel_async(...)` of commonpool.ext.asyncio, with the same "
@@ -172,11 +189,25 @@ def _results(
         pool.note_pace(fan_out)
         return results
     except BaseException:
-        if fan_out.threadless:  # refused, say: nobody will wait for them
-            pool.end((fan_out,), TaskCancelled, "Its caller has failed.")
+        _end_threadless(fan_out)
         raise
     finally:
+        if fan_out.has_threadless:
+            close_unbegun(batch)
         del fan_out, batch, rest, kept  # an error's traceback holds this frame
+
+
+def _end_threadless(fan_out: FanOut) -> None:
+    """End those tasks of a fan-out that need no thread, if any are left: nobody waits for them."""
+    if fan_out.threadless:
+        fan_out.owner.pool.end((fan_out,), TaskCancelled, "Its caller has failed.")
+
+
+def close_unbegun(batch: list[Task]) -> None:
+    """Close those tasks that need no thread, and will not be begun."""
+    for task in batch:
+        if isinstance(task, ThreadlessTask) and task.state in (UNSTARTED, CANCELLED):
+            task.close()
 
 
 def _begin_threadless(fan_out: FanOut, batch: list[Task]) -> list[Task]:
@@ -245,6 +276,8 @@ def _value_or_error(task: Task) -> Any:
     if task.error is None:
         return task.value
     if isinstance(task.error, Exception):
+        if task.unread is not None:
+            task.unread.read()
         return task.error
     raise task.error
 
@@ -264,9 +297,7 @@ def tasks_of(things: list[Any], fan_out: FanOut, keys: list[Any] | None) -> list
                     task.budget = budget_of(task.fn)
         return batch
     except TypeError:
-        for thing in things:
-            if inspect.iscoroutine(thing):  # it will never be awaited: one error is enough
-                thing.close()
+        close_coroutines(things)
         raise
 
 

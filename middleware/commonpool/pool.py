@@ -682,9 +682,9 @@ class CommonPool(ThreadPoolExecutor):
         if cancelled:
             announce(cancelled, TaskCancelled, f"{task.name}, of the same group, failed.")
         fan_out = task.fan_out
-        if fan_out.threadless and fan_out.failure is not None:
-            reason = f"{fan_out.failure.name}, of the same group, failed."
-            self._stop_all(fan_out, reason)
+        failure = fan_out.failure
+        if fan_out.threadless and failure is not None:
+            self._stop_all(fan_out, f"{failure.name}, of the same group, failed.")
         if fan_out.watch is not None and not fan_out.has_caller:
             self.forget_watch(fan_out)
         if task.error is not None and fan_out.owner.in_background:

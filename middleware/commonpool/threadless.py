@@ -82,6 +82,7 @@ class ThreadlessFuture(TaskFuture):
     def _help(self, timeout: float | None) -> None:
         task = self._task
         if task is not None and task.state is not SETTLED:
+            task.fan_out.owner.pool.check_process()
             task.check_may_wait()
             if timeout is None or timeout > 0:
                 task.hurry()

@@ -15,7 +15,7 @@ from commonpool.adapters import innermost
 from commonpool.errors import TaskCancelled
 from commonpool.ext.asyncio.homes import Home, process_home, running_loop
 from commonpool.ext.asyncio.line import LoopTask
-from commonpool.task import Task, context_providers, describe, explainers
+from commonpool.task import ABANDONED, Task, context_providers, describe, explainers
 
 inside: ContextVar[CoroutineTask | None] = ContextVar("commonpool_coroutine", default=None)
 """The innermost coroutine task that this context belongs to."""
@@ -39,6 +39,7 @@ class CoroutineTask(LoopTask):
     _is_over = False
 
     def __init__(self, thing: Any, *, is_function: bool) -> None:
+        self.outer = inside.get()  # the coroutine that has made this one, while this is not over
         self._thing = thing
         self._is_function = is_function
         self._contexts = own_contexts()
@@ -52,8 +53,9 @@ class CoroutineTask(LoopTask):
     def name(self) -> str:
         """What a person would call it."""
         thing = self._thing
-        if inspect.iscoroutine(thing) and thing.cr_frame is not None:
-            return f"{thing.cr_frame.f_globals.get('__name__', '?')}.{thing.__qualname__}"
+        frame = thing.cr_frame if inspect.iscoroutine(thing) else None
+        if frame is not None:
+            return f"{frame.f_globals.get('__name__', '?')}.{thing.__qualname__}"
         return describe(thing)
 
     def can_begin(self) -> bool:
@@ -93,6 +95,8 @@ class CoroutineTask(LoopTask):
     def abandon(self) -> None:
         """Cancel it."""
         self._on_loop(self._cancel)
+        if self._its_home.loop.is_closed() and not self._is_over:  # nothing runs on it any more
+            self._finish(stopped=bool(self.stop_reason))
 
     def close(self) -> None:
         """It will not be awaited; a coroutine would warn of that."""
@@ -111,7 +115,14 @@ class CoroutineTask(LoopTask):
 
     async def run_within(self) -> None:
         """Run it as a part of the coroutine that is running; keep its value or its error."""
-        await self._run()
+        running = asyncio.create_task(self._run(), context=self.its_context.copy())
+        try:
+            await running
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is None or caller.cancelling() or not running.cancelled():
+                raise
+            self.error = self._cancelled_from_within()
 
     def check_may_wait(self) -> None:
         """Raise `RuntimeError` on the thread of its own loop."""
@@ -125,14 +136,13 @@ class CoroutineTask(LoopTask):
     def stack(self) -> str:
         """Where it waits, outermost first."""
         frames: list[FrameType] = []
-        waiting = self._thing if self._running is None else self._running.get_coro()
+        running = self._running  # the loop goes on meanwhile, and may be done with it
+        waiting: Any = None if running is None else running.get_coro()
         while waiting is not None:
-            frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
-            if frame is not None:
+            frame, waiting = frame_and_awaited(waiting)
+            if frame is not None and frame.f_code is not CoroutineTask._run.__code__:
                 frames.append(frame)
-            waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
-        own = [frame for frame in frames if frame.f_code is not CoroutineTask._run.__code__]
-        calls = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in own)
+        calls = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
         return "".join(traceback.format_list(calls)).rstrip()
 
     @property
@@ -157,7 +167,8 @@ class CoroutineTask(LoopTask):
             self.error = error
             for explain in explainers:
                 explain(self, error)
-            del error
+        finally:
+            del self  # the error's traceback holds this frame
 
     def _run_by_itself(self) -> Any:
         if running_loop() is not None:
@@ -174,32 +185,51 @@ class CoroutineTask(LoopTask):
 
     def _cancel(self) -> None:
         if self._running is not None:
-            self._running.cancel()
+            if not self._running.cancelling():  # its cleaning up is not to be cancelled, too
+                self._running.cancel()
         elif not self._is_over:
             self._its_home.line.take_out(self)
-            self.close()
-            self._finish(stopped=True)
+            try:
+                self.close()
+            finally:
+                self._finish(stopped=True)
 
     def _done(self, running: asyncio.Task[None]) -> None:
         self._running = None
         stopped = False
         if running.cancelled():
-            stopped = bool(self.stop_reason)
+            stopped = bool(self.stop_reason) or self.state is ABANDONED
             if not stopped:
-                self.error = TaskCancelled(f"{self.name} was cancelled, but not by its caller.")
+                self.error = self._cancelled_from_within()
         self._its_home.line.leave(self)
         self._finish(stopped=stopped)
 
+    def _cancelled_from_within(self) -> TaskCancelled:
+        return TaskCancelled(f"{self.name} was cancelled, but not by its caller.")
+
     def _finish(self, *, stopped: bool) -> None:
         self._is_over = True
+        self.outer = None
         self.fan_out.owner.pool.finish_threadless(self, stopped=stopped)
 
 
+def frame_and_awaited(waiting: object) -> tuple[FrameType | None, object]:
+    """Where a coroutine (or a generator that one awaits) stands, and what it awaits."""
+    if inspect.iscoroutine(waiting):
+        return waiting.cr_frame, waiting.cr_await
+    if inspect.isgenerator(waiting):
+        return waiting.gi_frame, waiting.gi_yieldfrom
+    return None, None
+
+
 def coroutine_task(thing: object) -> Task | None:
-    """A task for a coroutine function or an awaitable; `None` for all else."""
+    """A task for a coroutine function or an awaitable; `None` for all else.
+
+    What can be called is called: a proxy can be awaited as far as anybody can tell.
+    """
     if is_coroutine_function(thing):
         return CoroutineTask(thing, is_function=True)
-    if inspect.isawaitable(thing):
+    if inspect.iscoroutine(thing) or (inspect.isawaitable(thing) and not callable(thing)):
         return CoroutineTask(thing, is_function=False)
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from asyncio import AbstractEventLoop
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from commonpool.ext.asyncio.line import Line
+
+log = logging.getLogger("commonpool")
 
 
 @dataclass(frozen=True)
@@ -94,4 +97,9 @@ def running_loop() -> AbstractEventLoop | None:
 
 def _run(loop: AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while not loop.is_closed():
+        try:
+            loop.run_forever()
+            log.error("somebody has stopped the event loop of all requests; it goes on")
+        except BaseException:  # SystemExit, say, of what a coroutine has started on its own
+            log.exception("what ran on the event loop of all requests would have ended it")

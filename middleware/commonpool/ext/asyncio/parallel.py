@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,8 +11,15 @@ from typing import Any
 from commonpool.errors import TaskCancelled
 from commonpool.ext.asyncio.coroutines import CoroutineTask, inside
 from commonpool.ext.asyncio.homes import home_of
-from commonpool.owner import checked_timeout, current_executor
-from commonpool.parallel import configure, keys_and_things, results_of, tasks_of
+from commonpool.owner import current_executor
+from commonpool.parallel import (
+    close_unbegun,
+    configure,
+    keys_and_things,
+    results_of,
+    tasks_of,
+    timeout_for,
+)
 from commonpool.pool import CommonPool
 from commonpool.staged import StagedTask, submit_staged
 from commonpool.task import FanOut, Owner, Task, TaskFuture
@@ -31,12 +39,15 @@ class AwaitedFanOut(FanOut):
             self.deadline = min(self.deadline, self.coroutine.fan_out.deadline)
 
     @property
-    def helper(self) -> FanOut | None:
-        """The fan-out whose caller is a thread that waits for this one's."""
+    def helpers(self) -> list[FanOut]:
+        """The fan-outs whose callers are threads that may wait for this one's caller."""
+        found: list[FanOut] = []
         coroutine = self.coroutine
-        while coroutine is not None and isinstance(coroutine.fan_out, AwaitedFanOut):
-            coroutine = coroutine.fan_out.coroutine
-        return None if coroutine is None else coroutine.fan_out
+        while coroutine is not None:
+            if not isinstance(coroutine.fan_out, AwaitedFanOut):
+                found.append(coroutine.fan_out)
+            coroutine = coroutine.outer
+        return found
 
 
 class Wake:
@@ -78,7 +89,7 @@ async def run_in_parallel_async(
     """
     keys, things = keys_and_things(tasks)
     if timeout is not None:
-        timeout = checked_timeout(timeout)
+        timeout = timeout_for(things, timeout)
     results: list[Any] = []
     if things:
         fan_out = AwaitedFanOut(
@@ -101,16 +112,14 @@ async def _results(
     try:
         batch = tasks_of(things, fan_out, keys)
         configure(batch, {"session": session, "snapshot": snapshot})
-        for left in _begin(batch, fan_out):
-            await left.run_within()
-            pool.settle_here(left)
+        await _run_here(_begin(batch, fan_out), fan_out)
         for task in batch:
             if isinstance(task, StagedTask):
                 futures[task] = submit_staged(pool, fan_out, task)
             elif not isinstance(task, CoroutineTask):
                 pool.submit_to(fan_out, task)
-        if fan_out.unstarted and fan_out.helper is not None:
-            pool.lend(fan_out, fan_out.helper)
+        for helper in fan_out.helpers if fan_out.unstarted else ():
+            pool.lend(fan_out, helper)
         await _wait(pool, fan_out)
         for staged, future in futures.items():
             _finish(staged, future, fan_out)
@@ -119,9 +128,9 @@ async def _results(
         pool.end((fan_out,), TaskCancelled, "The coroutine that waits for it has failed.")
         raise
     finally:
-        for task in batch:
-            if isinstance(task, StagedTask):
-                task.close()
+        close_unbegun(batch)
+        for staged in futures:
+            staged.close()
         del fan_out, batch, futures  # an error's traceback holds this frame
 
 
@@ -133,6 +142,23 @@ def _begin(batch: list[Task], fan_out: FanOut) -> list[CoroutineTask]:
         task.home = home
     left = fan_out.owner.pool.begin_threadless(fan_out, [*coroutines])
     return [task for task in coroutines if task in left]
+
+
+async def _run_here(left: list[CoroutineTask], fan_out: FanOut) -> None:
+    """Run coroutines one after another where they are awaited, since nothing else can."""
+    pool = fan_out.owner.pool
+    for task in left:
+        if fan_out.failure is not None or fan_out.ending is not None:
+            return
+        pool.claim_new(fan_out, task)
+        seconds = fan_out.deadline - pool.clock()
+        try:
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
+                await task.run_within()
+        except TimeoutError:
+            pool.expire(fan_out, task)
+            return
+        pool.settle_here(task)
 
 
 async def _wait(pool: CommonPool, fan_out: FanOut) -> None:
