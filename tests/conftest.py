@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from commonpool import CommonPool, PoolConfig, adapters, pace, process, testing
 from commonpool.ext.asyncio.coroutines import coroutine_task
-from tests.helpers import wait_until
-
-
-def pool_threads() -> list[str]:
-    """Those of pools: not the event loop, which is the process's as long as that lives."""
-    names = [thread.name for thread in threading.enumerate()]
-    return [name for name in names if name.startswith("commonpool") and name != "commonpool-loop"]
+from tests.helpers import pool_threads, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,12 @@ def wait_until(condition: Callable[[], Any], limit: float = 10.0) -> Any:
     return value
 
 
+def pool_threads() -> list[str]:
+    """Those of pools: not the event loop, which is the process's as long as that lives."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("commonpool") and name != "commonpool-loop"]
+
+
 class Gate:
     """Holds tasks until it is opened, and records how many stood at it at a time."""
 

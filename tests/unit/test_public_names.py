@@ -29,6 +29,7 @@ IN_ORDER = [
     "budget",
     "unread",
     "task",
+    "threadless",
     "adapters",
     "kept_task",
     "kept_functions",
