@@ -97,10 +97,15 @@ def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
             yield from at_run_time(node)
 
 
+# Read before there is any test: Python 3.11 may fail to parse while another thread does, and what
+# earlier tests have left behind may still write a traceback, for which it parses (gh-106905).
+TREES = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+
+
 def imports_of(path: Path) -> set[str]:
     """The full names of the modules that a file imports, in its functions too."""
     names: set[str] = set()
-    for node in at_run_time(ast.parse(path.read_text())):
+    for node in at_run_time(TREES[path]):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -183,7 +188,7 @@ def test_everything_public_has_a_docstring(name, thing):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_every_module_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(TREES[path])
 
 
 # Imports
