@@ -211,10 +211,11 @@ def close_unbegun(batch: list[Task]) -> None:
 
 
 def _begin_threadless(fan_out: FanOut, batch: list[Task]) -> list[Task]:
-    """Begin those tasks of a fan-out that need no thread; the others."""
+    """Begin those tasks of a fan-out that need no thread; what its caller has to see to."""
     threadless = [task for task in batch if isinstance(task, ThreadlessTask)]
-    left = fan_out.owner.pool.begin_threadless(fan_out, threadless)
-    return [task for task in batch if task in left or not isinstance(task, ThreadlessTask)]
+    if fan_out.owner.pool.begin_threadless(fan_out, threadless):
+        return batch
+    return [task for task in batch if not isinstance(task, ThreadlessTask)]
 
 
 def results_of(batch: list[Task], fan_out: FanOut, what: str, keys: list[Any] | None) -> list[Any]:

@@ -186,7 +186,7 @@ class CommonPool(ThreadPoolExecutor):
         """Have new tasks of a fan-out run without a thread.
 
         Returns:
-            Those that the caller has to run itself: nothing else can.
+            All of them, if the caller has to run them itself since nothing else can; else none.
 
         Raises:
             DeadlineExceeded: its deadline has passed.

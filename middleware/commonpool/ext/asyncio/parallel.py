@@ -141,7 +141,7 @@ def _begin(batch: list[Task], fan_out: FanOut) -> list[CoroutineTask]:
     for task in coroutines:
         task.home = home
     left = fan_out.owner.pool.begin_threadless(fan_out, [*coroutines])
-    return [task for task in coroutines if task in left]
+    return coroutines if left else []
 
 
 async def _run_here(left: list[CoroutineTask], fan_out: FanOut) -> None:
