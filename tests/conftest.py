@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 from commonpool import CommonPool, PoolConfig, adapters, pace, process, testing
 from commonpool.ext.asyncio.coroutines import coroutine_task
 from tests.helpers import pool_threads, wait_until
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As what a shell runs in the background; what is started here would ignore Ctrl-C, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
