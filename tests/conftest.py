@@ -11,7 +11,6 @@ from commonpool import CommonPool, PoolConfig, adapters, pace, process, testing
 from commonpool.ext.asyncio.coroutines import coroutine_task
 from tests.helpers import pool_threads, wait_until
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As what a shell runs in the background; what is started here would ignore Ctrl-C, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)

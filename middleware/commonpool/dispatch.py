@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from threading import Lock
 
 from commonpool.budget import Budget
 from commonpool.config import PoolConfig
@@ -79,12 +78,12 @@ class Dispatch:
         self._crew = Crew(config.max_workers, work, clock)
         self._put_off = PutOff()
         self.pace = Pace()
-        self._drained: Lock | None = None
+        self._drained: threading.Lock | None = None
         self._closer: threading.Thread | None = None
         # What threads run that wait for it and closing waits for too; by their numbers.
         self._claimed: dict[Task, int] = {}
         self._threadless: dict[Task, None] = {}  # what runs without a thread
-        self._none_threadless: Lock | None = None  # released when nothing does any more
+        self._none_threadless: threading.Lock | None = None  # released when nothing does any more
         self._abandoned = 0
         self._run_by_workers = 0
         self._run_by_callers = 0
@@ -363,7 +362,7 @@ class Dispatch:
 
     def next_or_latch(
         self, fan_out: FanOut, until: Task | None = None
-    ) -> tuple[Task | None, Lock | None, Worker | None]:
+    ) -> tuple[Task | None, threading.Lock | None, Worker | None]:
         """The caller's next task; or a latch to sleep on; or neither, when all is settled.
 
         And which worker to rouse, where a place has become free for somebody else.
@@ -399,9 +398,9 @@ class Dispatch:
             return None, None, None
 
     @staticmethod
-    def _latch(fan_out: FanOut) -> Lock:
+    def _latch(fan_out: FanOut) -> threading.Lock:
         """A latch that is released when a caller of a fan-out has to be woken."""
-        latch = Lock()
+        latch = threading.Lock()
         latch.acquire()
         fan_out.sleepers = [*(fan_out.sleepers or ()), latch]
         return latch
@@ -684,11 +683,11 @@ class Dispatch:
             self._forget_if_done(task.fan_out)
             return True, latches
 
-    def when_none_is_threadless(self) -> Lock | None:
+    def when_none_is_threadless(self) -> threading.Lock | None:
         """A latch that is released when nothing runs without a thread any more; `None` if so."""
         with self._guard:
             if self._threadless:
-                self._none_threadless = Lock()
+                self._none_threadless = threading.Lock()
                 self._none_threadless.acquire()
             return self._none_threadless
 
@@ -875,7 +874,7 @@ class Dispatch:
             idle, self._crew.idle = self._crew.idle, []
             return orphans, idle
 
-    def drain(self) -> tuple[list[Worker], Lock | None] | None:
+    def drain(self) -> tuple[list[Worker], threading.Lock | None] | None:
         """All workers, and a latch that is released once they are done, if they are not.
 
         `None` if another thread has come first.
@@ -885,7 +884,7 @@ class Dispatch:
                 return None
             self._closer = threading.current_thread()
             if self._unfinished():
-                self._drained = Lock()
+                self._drained = threading.Lock()
                 self._drained.acquire()
             return list(self._crew.members), self._drained
 

@@ -95,6 +95,7 @@ class CommonPool(ThreadPoolExecutor):
         self._lasting = [self._own_owner]
         self.background_owner = self.new_background_owner()
         self._dispatch = Dispatch(self.config, self._work, clock)
+        self._lock_type: type = type(threading.Lock())  # there may be others, later
         self._looks_again = False
         self._keeping = Keeping(
             self.watcher, self._hand_over, self._dispatch.pace.is_surprising, clock
@@ -524,6 +525,8 @@ class CommonPool(ThreadPoolExecutor):
                 check_may_wait(fan_out)
             if fan_out.lent:
                 self._help_lent(fan_out)
+            if type(latch) is not self._lock_type:
+                self._tell_of_late_patch()
             if fan_out.deadline == math.inf:
                 latch.acquire()
             elif not latch.acquire(timeout=time_left(fan_out.deadline - self.clock())):
@@ -531,6 +534,17 @@ class CommonPool(ThreadPoolExecutor):
         except BaseException:
             self.end((fan_out,), TaskCancelled, "The caller was interrupted.")
             raise
+
+    def _tell_of_late_patch(self) -> None:
+        """Say once that threads have become greenlets since this pool was made."""
+        self._lock_type = type(threading.Lock())
+        log.error(
+            "gevent has put greenlets in the place of threads after this pool was made (%s): a "
+            "request that waits for it may stop all others. Have gevent patch before the pool is "
+            "used (gevent-early-monkey-patch = true under uWSGI; monkey.patch_all() first of all "
+            "elsewhere), or use the pool in requests only.",
+            self,
+        )
 
     def help_with(self, task: Task, timeout: float | None) -> None:
         """Run a task on this thread if nobody has started it; what its future's waiters call.

@@ -21,6 +21,9 @@ class Server:
     def check(self) -> None:
         """Raise `ConfigError` where threads cannot work."""
 
+    def begin(self) -> None:
+        """Called before the pool of a process is made."""
+
     def deadline(self) -> float:
         """Seconds that a request may take; `math.inf` where the server sets no limit."""
         return math.inf
@@ -110,6 +113,7 @@ def _make(pid: int) -> CommonPool:
         if pool is None:
             for action in _process.at_start:
                 action()
+            _process.server.begin()
             pool = CommonPool(_process.config or PoolConfig.from_env())
             if pool.config.deadline is None:
                 pool.request_seconds = _process.server.deadline()

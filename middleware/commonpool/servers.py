@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -12,7 +13,10 @@ from types import ModuleType
 from typing import Any
 
 from commonpool.errors import ConfigError
-from commonpool.process import Server, close, set_server
+from commonpool.greenlets import patched
+from commonpool.process import Server, at_start, close, set_server
+
+log = logging.getLogger("commonpool")
 
 # A request has to give up before uWSGI kills its whole worker process with all its requests.
 SHARE_OF_HARAKIRI = 0.9
@@ -73,6 +77,15 @@ class UWSGI(Server):
         self._uwsgi.atexit = close_and_go_on
         super().at_exit(close)
 
+    def begin(self) -> None:
+        """Say so if greenlets serve requests, and nothing is patched for them."""
+        if self._uwsgi.opt.get("gevent") and not patched():
+            log.error(
+                "uWSGI runs gevent, but the standard library is not patched: a request that waits "
+                "for the pool, or for anything else, stops all others of its process. Set "
+                "'gevent-early-monkey-patch = true' in uwsgi.ini."
+            )
+
 
 def in_second_interpreter() -> bool:
     """Whether this is an interpreter beside the one that the process began with.
@@ -106,8 +119,15 @@ def worker_exit(server: object, worker: object) -> None:
     close()
 
 
+def adapt_to_greenlets() -> None:
+    """Where gevent has patched the standard library, have the pool's tasks be greenlets."""
+    if patched():
+        import_module("commonpool.ext.gevent").install()
+
+
 def detect() -> None:
     """Tell the process what it runs under."""
+    at_start(adapt_to_greenlets)
     try:
         module = import_module("uwsgi")  # it exists inside uWSGI alone
     except ImportError:

@@ -6,12 +6,15 @@ import faulthandler
 import os
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from traceback import FrameSummary
 from typing import IO
 
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+)")
 _CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
+
+others: list[Callable[[Collection[int]], dict[int, list[FrameSummary]]]] = []
+"""Asked as `stacks` is, where `threading` knows threads that Python itself does not."""
 
 
 def stacks(threads: Collection[int]) -> dict[int, list[FrameSummary]]:
@@ -41,7 +44,9 @@ def stacks(threads: Collection[int]) -> dict[int, list[FrameSummary]]:
                 elif calls is not None and (call := _CALL.match(line)):
                     calls.insert(0, FrameSummary(call[1], int(call[2]), call[3]))
     except OSError:
-        return {}
+        pass
+    for other in others:
+        found |= other(threads)
     return found
 
 

@@ -67,13 +67,17 @@ class StagedTask(Task):
 
     Guarantees:
         Its own parts run on one thread, in the caller's context, and once.
+
+    Attributes:
+        thread: the ident of that thread.
+        call: what it needs to go on.
     """
 
     call: Call | None = None
 
     def __init__(self, fn: Any) -> None:
         super().__init__(fn)
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
 
     @property
     def raised(self) -> BaseException | None:
@@ -108,9 +112,9 @@ class StagedTask(Task):
         Raises:
             WrongThread: this is not its thread.
         """
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             raise WrongThread(
-                f"{self.name} was asked for in thread {self._thread}, whose session makes the "
+                f"{self.name} was asked for in thread {self.thread}, whose session makes the "
                 f"objects of its result; this is thread {threading.get_ident()} "
                 f"({threading.current_thread().name}). Call result() there."
             )

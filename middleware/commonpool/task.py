@@ -424,7 +424,9 @@ class TaskFuture(Future[Any]):
     def cancel(self) -> bool:
         """Cancel the task if nobody has started it; whether it is cancelled now."""
         task = self._task
-        return self.cancelled() or (task is not None and task.fan_out.owner.pool.cancel(task))
+        if task is not None and task.fan_out.owner.pool.cancel(task):
+            return True
+        return self.cancelled()
 
     def running(self) -> bool:
         """Whether the task has been started and is not done."""

@@ -24,6 +24,7 @@ ROOT = PACKAGE.parent.parent
 
 # Each module imports from those above it.
 IN_ORDER = [
+    "greenlets",
     "errors",
     "config",
     "budget",
@@ -60,6 +61,7 @@ IN_ORDER_SQLALCHEMY = [
     "statements",
     "limits",
     "sockets",
+    "blocking",
     "stop_queue",
     "spare",
     "servers",

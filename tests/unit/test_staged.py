@@ -15,11 +15,11 @@ from commonpool import (
     as_task,
     current_executor,
     run_in_parallel,
+    task,
     testing,
 )
 from commonpool.owner import current
 from commonpool.staged import Call, Progress, StagedTask
-from commonpool.task import running
 from tests.helpers import Gate, wait_until
 
 
@@ -76,7 +76,7 @@ class RecipeTask(StagedTask):
 
     def _advance(self):
         self.recipe.threads.append(threading.get_ident())
-        assert running.task is self
+        assert task.running.task is self
         try:
             return next(self._steps)
         except StopIteration as stop:

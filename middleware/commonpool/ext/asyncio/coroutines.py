@@ -15,6 +15,7 @@ from commonpool.adapters import innermost
 from commonpool.errors import TaskCancelled
 from commonpool.ext.asyncio.homes import Home, process_home, running_loop
 from commonpool.ext.asyncio.line import LoopTask
+from commonpool.greenlets import patched
 from commonpool.task import ABANDONED, Task, context_providers, describe, explainers
 
 inside: ContextVar[CoroutineTask | None] = ContextVar("commonpool_coroutine", default=None)
@@ -226,12 +227,26 @@ def coroutine_task(thing: object) -> Task | None:
     """A task for a coroutine function or an awaitable; `None` for all else.
 
     What can be called is called: a proxy can be awaited as far as anybody can tell.
+
+    Raises:
+        TypeError: gevent has put greenlets in the place of threads.
     """
-    if is_coroutine_function(thing):
-        return CoroutineTask(thing, is_function=True)
-    if inspect.iscoroutine(thing) or (inspect.isawaitable(thing) and not callable(thing)):
-        return CoroutineTask(thing, is_function=False)
-    return None
+    is_function = is_coroutine_function(thing)
+    if not (
+        is_function
+        or inspect.iscoroutine(thing)
+        or (inspect.isawaitable(thing) and not callable(thing))
+    ):
+        return None
+    if patched():
+        if inspect.iscoroutine(thing):
+            thing.close()  # it will never be awaited: spare the caller the warning about that
+        raise TypeError(
+            f"{describe(thing)} is asynchronous, and under gevent an event loop would be that of "
+            "all greenlets of its thread. Pass a function: it runs as a greenlet, and waits as "
+            "gevent does (requests or httpx.Client in place of httpx.AsyncClient)."
+        )
+    return CoroutineTask(thing, is_function=is_function)
 
 
 def is_coroutine_function(thing: object) -> bool:

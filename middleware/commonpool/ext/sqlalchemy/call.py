@@ -38,6 +38,15 @@ class StatementCall(Call):
 
     Its value is the result; `None` where there was no connection for it, the thread is another one,
     or it has a future: then it is still to be made, on the session's thread.
+
+    Args:
+        stand: of its session.
+        statement: what to execute.
+        parameters: of the statement.
+        options: for its execution.
+        thread: its session's: that of the task which needs it.
+        connection_options: for a connection that is not the session's own.
+        snapshot: what it is to see, if that was asked for.
     """
 
     value: CursorResult[Any] | None
@@ -49,6 +58,7 @@ class StatementCall(Call):
         parameters: Any,
         options: dict[str, Any],
         *,
+        thread: int,
         connection_options: dict[str, Any],
         snapshot: SharedSnapshot | None = None,
     ) -> None:
@@ -59,7 +69,7 @@ class StatementCall(Call):
         self._parameters = parameters
         self._options = options
         self._snapshot = snapshot
-        self._thread = threading.get_ident()
+        self._thread = thread
         self._transaction = session.get_transaction()
         self._own_options = dict(connection_options)
         if snapshot is not None:

@@ -19,7 +19,8 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolProxiedConnection
 
 from commonpool.errors import DeadlineExceeded
-from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_of, kept_descriptor_of
+from commonpool.ext.sqlalchemy.blocking import keep_others_going
+from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_at_hand
 from commonpool.owner import current
 from commonpool.process import current_pool
 from commonpool.task import running
@@ -110,7 +111,9 @@ def _on_error(context: ExceptionContext) -> BaseException | None:
 
 def keep(dialect: Any) -> None:
     """Have a dialect's own round trips end by the deadline, too: no event tells of their start."""
-    if not isinstance(dialect.do_rollback, _Kept):  # others may put theirs in its place, too
+    is_kept = isinstance(dialect.do_rollback, _Kept)  # others may put theirs in its place, too
+    keep_others_going(dialect, in_use=is_kept)
+    if not is_kept:
         dialect.connect = _Connect(dialect)
         dialect.do_ping = _Ping(dialect.do_ping)
         dialect.do_rollback = _Rollback(dialect.do_rollback)
@@ -178,7 +181,7 @@ class _Kept:
 
     def __call__(self, connection: Any) -> Any:
         deadline = deadline_here()
-        descriptor = None if deadline == math.inf else _descriptor_of(connection)
+        descriptor = None if deadline == math.inf else descriptor_at_hand(connection)
         if descriptor is None:
             return self._method(connection)
         pool = current_pool()
@@ -208,15 +211,6 @@ class _Kept:
             late: seconds since the deadline.
         """
         raise NotImplementedError
-
-
-def _descriptor_of(connection: Any) -> Descriptor | None:
-    if isinstance(connection, PoolProxiedConnection):
-        try:
-            return kept_descriptor_of(connection)
-        except NotImplementedError:  # an engine's very first, before it is its pool's
-            pass
-    return descriptor_of(connection)
 
 
 class _Ping(_Kept):

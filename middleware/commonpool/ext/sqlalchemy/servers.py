@@ -6,8 +6,10 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from commonpool.ext.sqlalchemy.blocking import caller_for
 from commonpool.ext.sqlalchemy.limits import mariadb_limited, mysql_limited
 from commonpool.ext.sqlalchemy.sockets import Descriptor
 from commonpool.ext.sqlalchemy.spare import ANSWER_WITHIN, Later, Spare
@@ -96,7 +98,7 @@ class MariaDB(Server):
         super().__init__()
         is_mariadb = getattr(dialect, "is_mariadb", False)
         self._limited = mariadb_limited if is_mariadb else mysql_limited
-        self._spare = Spare()
+        self._spare = Spare(caller_for(dialect))
 
     def prepare(self, pool: Pool) -> None:
         """Open the spare connection."""
@@ -144,6 +146,10 @@ class PostgreSQL(Server):
 
     can_stop = True
 
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__()
+        self._call = caller_for(dialect)
+
     def stop(
         self, connection: Any, key: Any, *, pool: Pool, socket: Descriptor | None, later: Later
     ) -> None:
@@ -151,9 +157,9 @@ class PostgreSQL(Server):
         del key, pool, socket, later
         cancel_safe = getattr(connection, "cancel_safe", None)
         if cancel_safe is None:
-            connection.cancel()
+            self._call(connection.cancel)
         else:
-            cancel_safe(timeout=ANSWER_WITHIN)
+            self._call(partial(cancel_safe, timeout=ANSWER_WITHIN))
 
     def has_rows(self, context: ExecutionContext) -> bool:
         """Unless they are streamed."""
@@ -205,8 +211,8 @@ kinds: dict[tuple[str, str], Callable[[Dialect], Server]] = {
     ("mysql", "pymysql"): MariaDB,
     ("mariadb", "mysqldb"): MariaDB,
     ("mariadb", "pymysql"): MariaDB,
-    ("postgresql", "psycopg"): lambda _: PostgreSQL(),
-    ("postgresql", "psycopg2"): lambda _: PostgreSQL(),
+    ("postgresql", "psycopg"): PostgreSQL,
+    ("postgresql", "psycopg2"): PostgreSQL,
     ("sqlite", "pysqlite"): lambda _: SQLite(),
 }
 """Who can be told to stop, by the names of the dialect and of its driver."""

@@ -6,10 +6,9 @@ import os
 import socket
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection
 
 
 class Descriptor:
@@ -120,3 +119,13 @@ def kept_descriptor_of(connection: PoolProxiedConnection) -> Descriptor | None:
         info[_KEPT] = descriptor_of(connection.dbapi_connection)
     descriptor: Descriptor | None = info[_KEPT]
     return descriptor
+
+
+def descriptor_at_hand(connection: Any) -> Descriptor | None:
+    """The one that is kept for a pool's connection; a new duplicate for any other."""
+    if isinstance(connection, PoolProxiedConnection):
+        try:
+            return kept_descriptor_of(connection)
+        except NotImplementedError:  # an engine's very first, before it is its pool's
+            pass
+    return descriptor_of(connection)

@@ -33,9 +33,13 @@ class Spare:
     """One connection that no pool counts, opened before it is needed and then kept.
 
     A server that has no connection left for anybody can so still be told to stop something.
+
+    Args:
+        call: what calls a function of its driver (`blocking.caller_for`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
         self._lock = threading.Lock()
         self._connection: Any = None
         self._number: int | None = None
@@ -107,7 +111,7 @@ class Spare:
             if descriptor is not None and descriptor.peer() != peer:
                 raise ConnectionError(f"the spare connection leads to another server than {peer}")
             cursor = self._connection.cursor()
-            cursor.execute(statement)
+            self._call(cursor.execute, statement)
             cursor.close()
         except Exception as error:
             if error.args[:1] == (NO_SUCH_THREAD,):

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, eve
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
 from commonpool.ext.sqlalchemy.call import StatementCall, name_of
+from commonpool.ext.sqlalchemy.engines import has_one_connection
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
 from commonpool.ext.sqlalchemy.sessions import (
     check_belongs_here,
@@ -37,6 +38,7 @@ from commonpool.ext.sqlalchemy.snapshots import (
 from commonpool.ext.sqlalchemy.stand import Stand, stand_for
 from commonpool.ext.sqlalchemy.statements import examine
 from commonpool.ext.sqlalchemy.stats import Reason, count
+from commonpool.greenlets import ActsForItsParent, native_calls
 from commonpool.staged import Call, Progress, StagedTask
 
 
@@ -73,7 +75,7 @@ class StatementTask(StagedTask):
     def __del__(self) -> None:
         # A greenlet that is freed by another thread is left to its own thread's next switch, where
         # it takes the place of what is being switched: a result, or an error (greenlet up to 3.5).
-        if self._greenlet is not None and threading.get_ident() != self._thread:
+        if self._greenlet is not None and threading.get_ident() != self.thread:
             self._let_go.append(self._greenlet)
 
     @property
@@ -119,6 +121,8 @@ class StatementTask(StagedTask):
         session = self._session = found_session(self._session, self)
         claim(session)
         listen_to(session)
+        if native_calls and isinstance(session.bind, Engine) and has_one_connection(session.bind):
+            session.connection()  # which is this greenlet's own: another would have an empty one
 
     def _advance(self) -> Call | Progress:
         self._let_go.clear()
@@ -127,7 +131,7 @@ class StatementTask(StagedTask):
             here = self._greenlet = StatementGreenlet(self)
         here.parent = getcurrent()
         try:
-            progress = here.switch()
+            progress = go_on(here)
         except BaseException as error:
             explain_loss(error, self.session)
             self.error = error
@@ -211,7 +215,7 @@ class Left(threading.local):
 _left = Left()
 
 
-class StatementGreenlet(greenlet):
+class StatementGreenlet(greenlet, ActsForItsParent):
     """Where the session works on a statement, in a copy of the caller's context.
 
     Nothing in the frames of a greenlet that was left refers to it or to its task, over a call that
@@ -222,6 +226,24 @@ class StatementGreenlet(greenlet):
         super().__init__(task.function())
         self.task = ref(task)
         self.gr_context = copy_context()
+
+
+def go_on(here: StatementGreenlet) -> Any:
+    """Switch to a greenlet until it is left or done; what it gives.
+
+    What gevent throws into this greenlet, while that one waits for the hub, is meant for that one.
+    """
+    resume: Callable[[], Any] = here.switch
+    try:
+        while True:
+            try:
+                return resume()
+            except BaseException as error:
+                if here.dead:
+                    raise
+                resume = partial(here.throw, error)
+    finally:
+        del resume, here  # the error's traceback leads to this frame
 
 
 def leave(progress: Call | Progress) -> None:
@@ -288,10 +310,16 @@ def new_call(
 ) -> StatementCall:
     """The call of the task in whose greenlet this runs."""
     task = asking()
+    assert task is not None  # noqa: S101 - it was asked before
     own = {**stand.options, **own_options(stand.session, stand.real)}
-    snapshot = None if task is None else task.snapshot(stand.real, own)
     return StatementCall(
-        stand, statement, parameters, options, connection_options=own, snapshot=snapshot
+        stand,
+        statement,
+        parameters,
+        options,
+        thread=task.thread,
+        connection_options=own,
+        snapshot=task.snapshot(stand.real, own),
     )
 
 

@@ -1,0 +1,36 @@
+"""Greenlets: whether gevent has put them in the place of threads, and what that asks for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class NativeCall(Protocol):
+    """Calls a function on a native thread, and lets other greenlets go on meanwhile."""
+
+    def __call__(
+        self, fn: Callable[..., Any], *arguments: Any, cut: Callable[[], object] | None = None
+    ) -> Any:
+        """What the function returned.
+
+        Args:
+            fn: what to call.
+            arguments: for it.
+            cut: has it fail soon; called where the greenlet that waits for it is ended.
+        """
+
+
+native_calls: list[NativeCall] = []
+"""Empty, or the one way to call on a native thread what would block all greenlets."""
+
+
+def patched() -> bool:
+    """Whether gevent has put greenlets in the place of threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+class ActsForItsParent:
+    """A greenlet that does a part of what its parent does, and runs the same task."""
