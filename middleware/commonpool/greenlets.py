@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+_monkey = sys.modules.get("gevent.monkey")
+if TYPE_CHECKING or _monkey is None:
+    _Local = threading.local
+else:
+    _Local = _monkey.get_original("threading", "local")
+
+
+class NativeThreadLocal(_Local):
+    """What belongs to a thread of the operating system, and to all greenlets in it."""
 
 
 class NativeCall(Protocol):
@@ -30,6 +42,12 @@ def patched() -> bool:
     """Whether gevent has put greenlets in the place of threads."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def adapt() -> None:
+    """Where gevent has patched the standard library, have the pool's tasks be greenlets."""
+    if patched():
+        import_module("commonpool.ext.gevent").install()
 
 
 class ActsForItsParent:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from commonpool.errors import ConfigError
-from commonpool.greenlets import patched
+from commonpool.greenlets import adapt, patched
 from commonpool.process import Server, at_start, close, set_server
 
 log = logging.getLogger("commonpool")
@@ -119,15 +119,9 @@ def worker_exit(server: object, worker: object) -> None:
     close()
 
 
-def adapt_to_greenlets() -> None:
-    """Where gevent has patched the standard library, have the pool's tasks be greenlets."""
-    if patched():
-        import_module("commonpool.ext.gevent").install()
-
-
 def detect() -> None:
     """Tell the process what it runs under."""
-    at_start(adapt_to_greenlets)
+    at_start(adapt)
     try:
         module = import_module("uwsgi")  # it exists inside uWSGI alone
     except ImportError:

@@ -54,6 +54,10 @@ class UWSGI(Kind):
         }
 
     @property
+    def has_greenlets(self) -> bool:  # type: ignore[override]
+        return "gevent" in self.options
+
+    @property
     def processes(self) -> int:
         return self.answering or int(self._options["processes"] or 1)
 
@@ -90,7 +94,7 @@ class Gunicorn(Kind):
     """gunicorn.
 
     Attributes:
-        worker_class: `sync` or `gthread`.
+        worker_class: `sync`, `gthread` or `gevent`.
         preload: whether the application is loaded in the master.
         hook: whether its configuration has our `worker_exit`.
         arguments: more of the command line.
@@ -103,6 +107,14 @@ class Gunicorn(Kind):
 
     processes = 2
     forks = True
+
+    @property
+    def has_greenlets(self) -> bool:  # type: ignore[override]
+        return self.worker_class == "gevent"
+
+    def listens(self, pid: int) -> bool:
+        # what a worker process handles and its master does not
+        return catches(pid, signal.SIGABRT)
 
     def command(self, folder: Path, port: int) -> list[str | Path]:
         config = folder / "gunicorn.conf.py"
@@ -207,6 +219,9 @@ ONE_PROCESS: dict[str, str | None] = {
 MAX_REQUESTS: dict[str, str | None] = {"max_requests": "1", "min_worker_lifetime": "0"}
 MAX_LIFETIME: dict[str, str | None] = {"max_worker_lifetime": "2", "min_worker_lifetime": "1"}
 THREADS: dict[str, str | None] = {"threads": "2"}
+# gevent is beside this Python, and so is the wheel of uWSGI.
+EARLY: dict[str, str | None] = {"gevent": "20", "gevent_early_monkey_patch": "true"}
+LATE: dict[str, str | None] = {"gevent": "20", "gevent_monkey_patch": "true"}
 
 KINDS: dict[str, Kind] = {
     "uwsgi-2.0.30-one-thread": UWSGI("2.0.30"),
@@ -229,6 +244,10 @@ KINDS: dict[str, Kind] = {
     "gunicorn-sync-preload-hook": Gunicorn("sync", preload=True, hook=True),
     "gunicorn-gthread-hook": Gunicorn("gthread", hook=True),
     "gunicorn-gthread-preload": Gunicorn("gthread", preload=True),
+    "gunicorn-gevent-hook": Gunicorn("gevent", hook=True),
+    "gunicorn-gevent-preload": Gunicorn("gevent", preload=True),
+    "uwsgi-2.0.30-gevent-early": UWSGI("2.0.30", EARLY),
+    "uwsgi-2.0.30-gevent-late": UWSGI("2.0.30", LATE),
     "waitress": Waitress(),
     "flask-run": FlaskRun(),
 }
@@ -239,6 +258,8 @@ ONE_OF_EACH = [
     "uwsgi-threads",
     "gunicorn-sync",
     "gunicorn-gthread-preload",
+    "gunicorn-gevent-hook",
+    "uwsgi-2.0.30-gevent-late",
     "waitress",
     "flask-run",
 ]
@@ -273,6 +294,10 @@ ENDINGS: dict[str, tuple[Kind, Ending]] = {
     "gunicorn-gthread-preload-hup": (KINDS["gunicorn-gthread-preload"], GUNICORN_HUP),
     "gunicorn-sync-term": (KINDS["gunicorn-sync"], GUNICORN_TERM),
     "gunicorn-gthread-hook-term": (KINDS["gunicorn-gthread-hook"], GUNICORN_TERM),
+    "gunicorn-gevent-hook-hup": (KINDS["gunicorn-gevent-hook"], GUNICORN_HUP),
+    "gunicorn-gevent-preload-term": (KINDS["gunicorn-gevent-preload"], GUNICORN_TERM),
+    "uwsgi-2.0.30-gevent-early-term": (KINDS["uwsgi-2.0.30-gevent-early"], TERM),
+    "uwsgi-2.0.30-gevent-late-hup": (KINDS["uwsgi-2.0.30-gevent-late"], HUP),
     "gunicorn-sync-max-requests": (
         Gunicorn("sync", arguments=("--max-requests", "1")),
         BY_ITSELF,

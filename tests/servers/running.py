@@ -36,6 +36,7 @@ class Kind(ABC):
 
     processes = 1  # that answer requests
     forks = False  # whether those are children of the one that was started
+    has_greenlets = False  # whether gevent's greenlets serve requests
 
     def listens(self, pid: int) -> bool:
         """Whether a worker process is far enough to take an order to end."""

@@ -47,7 +47,9 @@ def test_a_pool_used_while_loading_serves_the_first_task_of_every_process(
         wait_until(all_answered, 30, what=f"answers from {workers}")
 
 
-@in_every_configuration
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, id=name) for name, kind in KINDS.items() if not kind.has_greenlets]
+)
 def test_an_event_loop_used_while_loading_leaves_one_to_every_process(
     start: Start, kind: Kind
 ) -> None:

@@ -10,7 +10,8 @@ import gevent.monkey
 from greenlet import getcurrent, greenlet
 
 from commonpool import task
-from commonpool.greenlets import ActsForItsParent
+from commonpool.ext.gevent.stacks import know
+from commonpool.greenlets import ActsForItsParent, NativeThreadLocal
 from commonpool.task import Running, Task
 
 _NATIVE_LOCAL: type = gevent.monkey.get_original("threading", "local")
@@ -36,6 +37,7 @@ class RunningInGreenlet:
     def task(self, running: Task | None) -> None:
         here: Any = this_greenlet()
         here.commonpool_task = running
+        know(here)
 
 
 def replace_thread_locals() -> None:
@@ -54,6 +56,8 @@ def replace_thread_locals() -> None:
     ]
     for module in modules:
         for name, value in list(vars(module).items()):
+            if isinstance(value, NativeThreadLocal):
+                continue
             if isinstance(value, _NATIVE_LOCAL) and id(value) not in replaced:
                 replaced[id(value)] = _of_greenlets(type(value))
             if id(value) in replaced:

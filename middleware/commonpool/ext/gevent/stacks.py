@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection
 from traceback import FrameSummary, extract_stack
+from weakref import WeakValueDictionary
 
 from greenlet import greenlet
+
+# By what `threading` has for their idents: gevent's are the addresses of greenlets. (To look for
+# them among all objects, `gc.get_objects`, would disturb native threads: a tuple that is being made
+# must not be referred to.)
+_known: WeakValueDictionary[int, greenlet] = WeakValueDictionary()
+
+
+def know(here: greenlet) -> None:
+    """Note a greenlet, for as long as it lives."""
+    if id(here) not in _known:
+        _known[id(here)] = here
 
 
 def stacks_of_greenlets(idents: Collection[int]) -> dict[int, list[FrameSummary]]:
     """The calls that greenlets of this process are in, the oldest first; see `stacks.stacks`.
 
     Args:
-        idents: theirs, as `threading` has them: gevent's are the greenlets' addresses.
+        idents: theirs.
     """
-    return {
-        id(one): list(extract_stack(one.gr_frame))
-        for one in gc.get_objects()
-        if isinstance(one, greenlet) and id(one) in idents and one.gr_frame is not None
-    }
+    found: dict[int, list[FrameSummary]] = {}
+    for ident in idents:
+        here = _known.get(ident)
+        if here is not None and here.gr_frame is not None:
+            found[ident] = list(extract_stack(here.gr_frame))
+    return found

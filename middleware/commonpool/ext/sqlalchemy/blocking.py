@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ its connections may be their threads' own.)"""
 
 def caller_for(dialect: Any) -> Callable[..., Any]:
     """What calls a function of a dialect's driver: as it is, or on a native thread."""
+    greenlets.adapt()  # there may be no pool yet
     if greenlets.native_calls and blocks(dialect):
         return greenlets.native_calls[0]
     return here
@@ -54,10 +56,34 @@ def keep_others_going(dialect: Any, *, in_use: bool) -> None:
     for how in ("do_execute", "do_executemany", "do_execute_no_params"):
         setattr(dialect, how, _Execution(getattr(dialect, how), call))
     if not in_use:
-        connect = dialect.connect
-        dialect.connect = lambda *given, **named: call(partial(connect, *given, **named))
+        dialect.connect = _Connect(dialect.connect, call)
         for method in ("do_ping", "do_rollback", "do_commit"):
             setattr(dialect, method, _RoundTrip(getattr(dialect, method), call))
+
+
+class _Connect:
+    """A dialect's `connect`, whose first call is made alone.
+
+    Drivers import modules when they connect (mysqlclient does). Native threads that meet at the
+    lock of an import, which is gevent's, may wait for each other without end.
+    """
+
+    def __init__(self, connect: Callable[..., Any], call: Callable[..., Any]) -> None:
+        self._connect = connect
+        self._call = call
+        self._first = threading.Lock()
+        self._has_tried = False
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        connect = partial(self._connect, *given, **named)
+        if not self._has_tried:
+            with self._first:
+                if not self._has_tried:
+                    try:
+                        return self._call(connect)
+                    finally:
+                        self._has_tried = True
+        return self._call(connect)
 
 
 class _RoundTrip:

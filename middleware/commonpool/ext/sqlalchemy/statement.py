@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,7 +37,7 @@ from commonpool.ext.sqlalchemy.snapshots import (
 from commonpool.ext.sqlalchemy.stand import Stand, stand_for
 from commonpool.ext.sqlalchemy.statements import examine
 from commonpool.ext.sqlalchemy.stats import Reason, count
-from commonpool.greenlets import ActsForItsParent, native_calls
+from commonpool.greenlets import ActsForItsParent, NativeThreadLocal, native_calls
 from commonpool.staged import Call, Progress, StagedTask
 
 
@@ -75,7 +74,7 @@ class StatementTask(StagedTask):
     def __del__(self) -> None:
         # A greenlet that is freed by another thread is left to its own thread's next switch, where
         # it takes the place of what is being switched: a result, or an error (greenlet up to 3.5).
-        if self._greenlet is not None and threading.get_ident() != self.thread:
+        if self._greenlet is not None and _left.let_go is not self._let_go:
             self._let_go.append(self._greenlet)
 
     @property
@@ -204,7 +203,7 @@ class StatementTask(StagedTask):
                 here.throw(GreenletExit)
 
 
-class Left(threading.local):
+class Left(NativeThreadLocal):
     """What is left to do to a thread's greenlets."""
 
     def __init__(self) -> None:
