@@ -62,7 +62,8 @@ compare: ## All peers and servers in turn, into docs/benchmarks (ARGS="--help": 
 
 .PHONY: ways
 ways: ## The known ways to wait for several things in a view, timed side by side (ARGS=apis: one)
-	@$(VENV) ways "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group compare
+	@bin/system-packages servers
+	@$(VENV) ways "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb --group compare
 	@exec .venv/bin/python -m stack.ways $(ARGS)
 
 .PHONY: soak

@@ -150,4 +150,7 @@ class Child:
     def _ended(self) -> bool:
         # Looks without reaping: see `kill`.
         flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        return os.waitid(os.P_PID, self.pid, flags) is not None
+        try:
+            return os.waitid(os.P_PID, self.pid, flags) is not None
+        except ChildProcessError:  # it was reaped: gevent's loop does that at once
+            return True

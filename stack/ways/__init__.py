@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NAMES = ("queries", "two_clients", "apis", "computing")
+NAMES = ("queries", "two_clients", "sleeps", "hundred", "apis", "computing")
 """Those modules."""
 
 

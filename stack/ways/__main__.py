@@ -73,7 +73,7 @@ def table_of(way: Way, scale: float, timings: Sequence[Timing]) -> Table:
 def ways(names: tuple[str, ...], scale: float) -> None:
     """Time the known ways of waiting for several things in a view, commonpool's beside them.
 
-    NAME is one of queries, two_clients, apis, computing; all of them by default.
+    NAME is one of queries, two_clients, sleeps, hundred, apis, computing; all of them by default.
     """
     console = Console(highlight=False)
     for name in NAMES:

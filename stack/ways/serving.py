@@ -36,17 +36,24 @@ class Answer:
     Attributes:
         seconds: from the moment at which all clients asked.
         content: of the answer.
+        failed: whether it is an error.
     """
 
     seconds: float
     content: Any
+    failed: bool = False
 
 
-def ask(url: str, clients: int = 1) -> list[Answer]:
+def ask(url: str, clients: int = 1, *, errors: bool = False) -> list[Answer]:
     """Have so many clients ask at once; the answers in the order of their arrival.
 
+    Args:
+        url: what they ask for.
+        clients: how many.
+        errors: whether errors are answers, too.
+
     Raises:
-        httpx.HTTPError: there was none, or an error.
+        httpx.HTTPError: there was no answer, or an error.
     """
     ready = threading.Barrier(clients)
 
@@ -54,8 +61,11 @@ def ask(url: str, clients: int = 1) -> list[Answer]:
         with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
             ready.wait()
             began = time.perf_counter()
-            content = client.get(url).raise_for_status().json()
-            return Answer(time.perf_counter() - began, content)
+            response = client.get(url)
+            seconds = time.perf_counter() - began
+            if errors and response.is_error:
+                return Answer(seconds, response.text, failed=True)
+            return Answer(seconds, response.raise_for_status().json())
 
     with ThreadPoolExecutor(clients) as threads:
         return sorted(threads.map(one, range(clients)), key=lambda answer: answer.seconds)

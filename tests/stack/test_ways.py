@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stack.native.errors import NativeError
 from stack.ways import NAMES, Timing, serving
 from stack.ways.__main__ import main
 from tests.helpers import wait_until
@@ -20,6 +21,8 @@ from tests.helpers import wait_until
 pytestmark = pytest.mark.usefixtures("coroutines")
 
 SCALES = (0.02, 0.1, 0.5)  # a machine that is too busy for the first is given more time
+
+SERVED_LIMIT = 180  # seconds for a test with servers in processes of their own, on all scales
 
 THREADS_AT_WORK = 4  # of the program: more than it has before clients ask
 
@@ -93,6 +96,50 @@ def test_of_two_clients_one_waits_for_the_other_where_there_are_four_threads():
     assert at_once(timings, *ways) == [4, 8, 8, 8]
     first, second = timings[few].seconds
     assert first <= second
+
+
+@pytest.mark.timeout(SERVED_LIMIT)
+def test_a_driver_in_c_holds_up_greenlets_but_with_commonpool_none():
+    blocking, greenlets, cooperative, ours = (
+        "gunicorn sync, mysqlclient",
+        "gunicorn gevent, mysqlclient",
+        "gunicorn gevent, PyMySQL",
+        "gunicorn gevent, mysqlclient, commonpool",
+    )
+
+    def as_they_say(timings: dict[str, Timing]) -> bool:
+        """Five one after another take five times as long as five at once."""
+        if not all(timing.seconds for timing in timings.values()):
+            return False
+        one_by_one = timings[blocking].seconds[0] * 0.6
+        return (
+            max(*timings[ours].seconds[:2], *timings[cooperative].seconds[:2]) < one_by_one
+            and timings[greenlets].seconds[0] < one_by_one < timings[greenlets].seconds[1]
+        )
+
+    timings = timings_of("sleeps", as_they_say)
+    assert as_they_say(timings), timings
+
+
+@pytest.mark.timeout(SERVED_LIMIT)
+def test_a_hundred_requests_come_in_sets_of_as_many_as_there_are_connections():
+    few, enough = (
+        "gunicorn gevent, PyMySQL, 5 + 10 connections",
+        "uWSGI, commonpool, 2 x 50 threads and connections",
+    )
+    timings = timings_of("hundred", lambda timings: at_once(timings, few, enough) == [15, 100])
+    assert at_once(timings, few, enough) == [15, 100]
+
+
+def test_without_mariadb_that_is_told(monkeypatch):
+    monkeypatch.setattr("stack.ways.sleepers.mariadb", missing)
+    for name in ("sleeps", "hundred"):
+        notes = {timing.note for timing in timings_of(name).values()}
+        assert notes == {"mariadbd is not installed"}
+
+
+def missing(*_: object) -> None:
+    raise NativeError("mariadbd is not installed\nand more")
 
 
 def test_a_client_of_the_process_keeps_its_connections_and_one_of_a_request_does_not():
