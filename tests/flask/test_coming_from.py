@@ -11,9 +11,12 @@ from unittest import mock
 import httpx
 import pytest
 from flask import Flask, current_app, request
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import literal, select
 
 from commonpool import run_in_parallel
 from commonpool.ext.flask import FlaskCommonPool
+from tests.flask.conftest import with_statements
 from tests.helpers import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
@@ -57,6 +60,22 @@ def test_coming_from_a_global_executor():
     )
     answer = app.test_client().get("/dashboard").get_json()
     assert answer == ["shop: users at /dashboard", "shop: orders at /dashboard"]
+
+
+@with_statements
+def test_coming_from_gevent(tmp_path):
+    app = Flask("shop")
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'shop.db'}"
+    db = SQLAlchemy(app)
+    run(
+        "gevent",
+        app=app,
+        FlaskCommonPool=FlaskCommonPool,
+        statements=lambda: [select(literal(number)) for number in range(3)],
+    )
+    assert app.test_client().get("/dashboard").get_json() == [[0], [1], [2]]
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.mark.usefixtures("coroutines")
