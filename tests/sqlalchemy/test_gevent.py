@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.helpers import run_python
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stack.native.mariadb import MariaDB
+    from stack.native.postgresql import PostgreSQL
     from tests.sqlalchemy.databases import Database
 
 pytest.importorskip("gevent", reason="gevent has no wheel for this Python yet")
@@ -105,6 +107,30 @@ def test_four_statements_take_as_long_as_one_while_other_greenlets_go_on(
     assert first == "[0, 1, 2, 3]"
     assert 1.0 <= float(inside) < 3.0  # 4.0 one after another
     assert float(longest) < 0.9  # it blocks for no statement
+
+
+@whenever_it_is_patched
+def test_psycopg2_gives_way_too(postgresql_server: PostgreSQL, order: str) -> None:
+    pytest.importorskip("psycopg2")
+    url = make_url(postgresql_server.url).set(drivername="postgresql+psycopg2")
+    assert run(
+        """
+        logging.disable()  # the statements that are abandoned
+        ticker = Ticker()
+        gevent.spawn(ticker.run)
+        with Session(engine) as session:
+            print(marks(run_in_parallel([asleep(1, mark) for mark in range(4)], session=session)))
+            try:
+                run_in_parallel([asleep(30, "asleep")] * 3, session=session, timeout=0.3)
+            except DeadlineExceeded:
+                print("in time")
+        while others_running():
+            gevent.sleep(0.01)
+        print(ticker.longest < 0.9)
+        """,
+        url.render_as_string(hide_password=False),
+        order,
+    ) == ["[0, 1, 2, 3]", "in time", "True"]
 
 
 @servers

@@ -11,7 +11,7 @@ from typing import Any
 from commonpool import greenlets
 from commonpool.ext.sqlalchemy.sockets import descriptor_at_hand
 
-drivers = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "oracledb", "pymssql"}
+drivers = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "pymssql"}
 """Drivers written in C, by the names that SQLAlchemy has for them. (PyMySQL and pg8000 wait in
 Python's sockets, where other greenlets go on by themselves. SQLite's works instead of waiting, and
 its connections may be their threads' own.)"""
