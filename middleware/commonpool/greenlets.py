@@ -23,7 +23,11 @@ class NativeCall(Protocol):
     """Calls a function on a native thread, and lets other greenlets go on meanwhile."""
 
     def __call__(
-        self, fn: Callable[..., Any], *arguments: Any, cut: Callable[[], object] | None = None
+        self,
+        fn: Callable[..., Any],
+        *arguments: Any,
+        cut: Callable[[], object] | None = None,
+        discard: Callable[[Any], object] | None = None,
     ) -> Any:
         """What the function returned.
 
@@ -31,6 +35,7 @@ class NativeCall(Protocol):
             fn: what to call.
             arguments: for it.
             cut: has it fail soon; called where the greenlet that waits for it is ended.
+            discard: given what the function has returned after that; then nobody waits for it.
         """
 
 

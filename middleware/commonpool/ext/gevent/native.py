@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.hub import Hub
 from gevent.threadpool import ThreadPool
+from greenlet import getcurrent
+
+from commonpool.ext.gevent.collecting import collecting
 
 # Threads at most: far above what a process has connections, each of which makes one call at a time.
 MOST_THREADS = 1000
@@ -21,27 +28,63 @@ IDLE_FOR = 60.0
 _pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
 
-def call(fn: Callable[..., Any], *arguments: Any, cut: Callable[[], object] | None = None) -> Any:
+def call(
+    fn: Callable[..., Any],
+    *arguments: Any,
+    cut: Callable[[], object] | None = None,
+    discard: Callable[[Any], object] | None = None,
+) -> Any:
     """Call a function on a native thread; see `commonpool.greenlets.NativeCall`.
 
     Guarantees:
-        It returns, or raises, only once the function is over: what that has used (a connection)
-        is used by nobody else meanwhile.
+        It runs in a copy of the context, and once.
+        Without `discard` it returns, or raises, only once the function is over: what that has used
+        (a connection) is used by nobody else meanwhile.
+        In the hub itself, which cannot wait, the function is called as it is.
 
     Raises:
         BaseException: what the function raised; or what has ended the wait (`gevent.Timeout`,
             `GreenletExit`).
     """
-    outcome = _threads().spawn(_outcome_of, fn, arguments)
+    if getcurrent() is gevent.get_hub():  # garbage, say, whose transaction is to be ended
+        return fn(*arguments)
+    unclaimed = deque([partial(copy_context().run, fn, *arguments)])
+    collecting.begin()
+    try:
+        outcome = _threads().spawn(_outcome_of, unclaimed)
+    except BaseException as error:
+        collecting.end()
+        if not (unclaimed and isinstance(error, RuntimeError)):
+            unclaimed.clear()
+            raise
+        return unclaimed.pop()()  # no thread can be started: as it would be without gevent
+    outcome.rawlink(collecting.end)
+    return _waited_for(outcome, cut, discard)
+
+
+def _waited_for(
+    outcome: AsyncResult[tuple[Any, BaseException | None]],
+    cut: Callable[[], object] | None,
+    discard: Callable[[Any], object] | None,
+) -> Any:
     try:
         value, error = outcome.get()
-    except BaseException:
+    except BaseException as ended:
         if cut is not None:
             cut()
+        if discard is not None:
+            outcome.rawlink(partial(_discard, discard))
+            raise
+        last = ended
         while not outcome.ready():
-            with suppress(BaseException):  # ended once more: it is being ended
+            try:
                 outcome.wait()
-        raise
+            except BaseException as again:
+                last = again
+        try:
+            raise last
+        finally:
+            del last
     if error is None:
         return value
     try:
@@ -50,10 +93,20 @@ def call(fn: Callable[..., Any], *arguments: Any, cut: Callable[[], object] | No
         del error, outcome  # the error's traceback holds this frame
 
 
-def _outcome_of(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+def _discard(discard: Callable[[Any], object], outcome: AsyncResult[Any]) -> None:
+    value, error = outcome.value
+    if error is None:
+        discard(value)
+
+
+def _outcome_of(unclaimed: deque[Callable[[], Any]]) -> tuple[Any, BaseException | None]:
     """What a call returned, and what it raised: gevent would print that."""
     try:
-        return fn(*arguments), None
+        made = unclaimed.pop()
+    except IndexError:  # who submitted it was told that there is no thread, and has made it itself
+        return None, None
+    try:
+        return made(), None
     except BaseException as error:
         return None, error
 
@@ -61,6 +114,6 @@ def _outcome_of(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any
 def _threads() -> ThreadPool:
     hub = gevent.get_hub()
     pool = _pools.get(hub)
-    if pool is None:
+    if pool is None or pool.pid != os.getpid():  # threads do not survive a fork
         pool = _pools[hub] = ThreadPool(MOST_THREADS, hub=hub, idle_task_timeout=IDLE_FOR)
     return pool

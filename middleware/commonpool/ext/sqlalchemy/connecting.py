@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, event
@@ -19,7 +18,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolProxiedConnection
 
 from commonpool.errors import DeadlineExceeded
-from commonpool.ext.sqlalchemy.blocking import keep_others_going
+from commonpool.ext.sqlalchemy.blocking import DeadlineKeeper, keep_others_going
 from commonpool.ext.sqlalchemy.sockets import Descriptor, descriptor_at_hand
 from commonpool.owner import current
 from commonpool.process import current_pool
@@ -111,16 +110,15 @@ def _on_error(context: ExceptionContext) -> BaseException | None:
 
 def keep(dialect: Any) -> None:
     """Have a dialect's own round trips end by the deadline, too: no event tells of their start."""
-    is_kept = isinstance(dialect.do_rollback, _Kept)  # others may put theirs in its place, too
-    keep_others_going(dialect, in_use=is_kept)
-    if not is_kept:
+    keep_others_going(dialect)
+    if not isinstance(dialect.do_rollback, _Kept):  # others may put theirs in its place, too
         dialect.connect = _Connect(dialect)
         dialect.do_ping = _Ping(dialect.do_ping)
         dialect.do_rollback = _Rollback(dialect.do_rollback)
         dialect.do_commit = _Commit(dialect.do_commit)
 
 
-class _Connect:
+class _Connect(DeadlineKeeper):
     """A dialect's `connect`, whose driver waits no longer than to the deadline.
 
     Args:
@@ -128,13 +126,13 @@ class _Connect:
     """
 
     def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect.connect)
         self._driver = dialect.driver
-        self._connect = dialect.connect
 
     def __call__(self, *arguments: Any, **parameters: Any) -> Any:
         deadline = deadline_here()
         if deadline == math.inf or self._driver not in _LEAST_SECONDS:
-            return self._connect(*arguments, **parameters)
+            return self.method(*arguments, **parameters)
         left = deadline - current_pool().clock()
         if left <= 0 and running.task is not None:  # a request may have to say what happened
             raise DeadlineExceeded(
@@ -144,11 +142,11 @@ class _Connect:
         own = parameters.get("connect_timeout", _default_timeout(self._driver))
         parameters["connect_timeout"] = _shorter(own, seconds)
         if self._driver != "pymysql":
-            return self._connect(*arguments, **parameters)
+            return self.method(*arguments, **parameters)
         # here the server's greeting counts as any other read
         read_timeout = parameters.get("read_timeout")
         parameters["read_timeout"] = _shorter(read_timeout, seconds)
-        connection: Any = self._connect(*arguments, **parameters)
+        connection: Any = self.method(*arguments, **parameters)
         connection._read_timeout = read_timeout  # noqa: SLF001 - it has no public name
         return connection
 
@@ -167,7 +165,7 @@ def _shorter(given: Any, seconds: int) -> Any:
         return given
 
 
-class _Kept:
+class _Kept(DeadlineKeeper):
     """A dialect's method that waits for the server, kept to the deadline by cutting its connection.
 
     Args:
@@ -176,20 +174,17 @@ class _Kept:
 
     grace = GRACE
 
-    def __init__(self, method: Callable[[Any], Any]) -> None:
-        self._method = method
-
     def __call__(self, connection: Any) -> Any:
         deadline = deadline_here()
         descriptor = None if deadline == math.inf else descriptor_at_hand(connection)
         if descriptor is None:
-            return self._method(connection)
+            return self.method(connection)
         pool = current_pool()
         cut = _Cut(descriptor)
         watch = pool.watcher.at(max(deadline, pool.clock()) + self.grace, cut)
         value, failure = None, None
         try:
-            value = self._method(connection)
+            value = self.method(connection)
         except Exception as error:
             failure = error
             cut.over()

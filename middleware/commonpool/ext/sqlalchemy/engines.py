@@ -257,6 +257,13 @@ def arithmetic(engine: Engine) -> str:
     return f"{engine.pool.status()}; {budget_of(engine)}"
 
 
+def adapt_used() -> None:
+    """Have the engines that are in use be what this process needs: gevent may have come since."""
+    for engine in list(used):
+        keep(engine.dialect)
+
+
 def install() -> None:
-    """Listen to what tasks raise."""
+    """Listen to what tasks raise, and look at what was used before there is a pool."""
     explainers.append(explain)
+    process.at_start(adapt_used)

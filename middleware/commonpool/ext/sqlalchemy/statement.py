@@ -11,6 +11,7 @@ from typing import Any, cast
 from weakref import WeakSet, ref
 
 from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import error as GreenletError  # noqa: N812 - a class
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, event
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
@@ -67,6 +68,7 @@ class StatementTask(StagedTask):
         self._ask = ask
         self._session = session
         self._at_home: Reason | None = None
+        self._asked_here: Reason | None = None  # why it has no greenlet of its own
         self._shares_snapshot = False
         self._greenlet: StatementGreenlet | None = None
         self._let_go = _left.let_go
@@ -120,12 +122,18 @@ class StatementTask(StagedTask):
         session = self._session = found_session(self._session, self)
         claim(session)
         listen_to(session)
-        if native_calls and isinstance(session.bind, Engine) and has_one_connection(session.bind):
-            session.connection()  # which is this greenlet's own: another would have an empty one
+        self._asked_here = None if not native_calls else reason_for_this_greenlet(session)
+        if self._asked_here is not None and self._shares_snapshot:
+            raise ValueError(
+                f"snapshot='shared' cannot be kept: {self.name} has to run on the session's own "
+                f"connection ({self._asked_here})."
+            )
 
     def _advance(self) -> Call | Progress:
         self._let_go.clear()
         here = self._greenlet
+        if here is None and self._asked_here is not None:
+            return self._advance_here(self._asked_here)
         if here is None:
             here = self._greenlet = StatementGreenlet(self)
         here.parent = getcurrent()
@@ -141,6 +149,19 @@ class StatementTask(StagedTask):
             self._greenlet = None
             return Progress.DONE
         return cast("Call | Progress", progress)
+
+    def _advance_here(self, reason: Reason) -> Progress:
+        """Do all of it here, when its turn has come."""
+        if self._at_home is None:
+            self._at_home = reason
+            count(reason)
+            return Progress.IN_TURN
+        try:
+            self.value = self._ask(self.session)
+        except BaseException as error:
+            explain_loss(error, self.session)
+            self.error = error
+        return Progress.DONE
 
     def function(self) -> Callable[[], Any]:
         """What the greenlet runs: it asks the session, which comes back to `route`."""
@@ -238,7 +259,7 @@ def go_on(here: StatementGreenlet) -> Any:
             try:
                 return resume()
             except BaseException as error:
-                if here.dead:
+                if here.dead or isinstance(error, GreenletError):
                     raise
                 resume = partial(here.throw, error)
     finally:
@@ -283,6 +304,15 @@ def asking() -> StatementTask | None:
     """The task in whose greenlet this runs, if it is one."""
     here = getcurrent()
     return here.task() if isinstance(here, StatementGreenlet) else None
+
+
+def reason_for_this_greenlet(session: Session) -> Reason | None:
+    """Why a session has to be asked by the greenlet that it belongs to, under gevent; or `None`."""
+    if any(listener is not route for listener in session.dispatch.do_orm_execute):
+        return Reason.GREENLET
+    if isinstance(session.bind, Engine) and has_one_connection(session.bind):
+        return Reason.ONE_CONNECTION
+    return None
 
 
 def is_asking(session: Session) -> bool:

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     CHANGES = "uncommitted changes in the session"
     BOUND = "the session is bound to a connection"
     AFTER_BEGIN = "the session has an after_begin listener, and there is no prepare_connection"
+    GREENLET = "another do_orm_execute listener may look for what is its greenlet's own"
     ONE_CONNECTION = "the database is in this one connection, or may have no second"
 
 

@@ -52,8 +52,10 @@ def of_session(session: Session | scoped_session[Any], call: Callable[[], Any]) 
         )
     if name == "scalars":  # its result hides the one that makes the objects
         ask = partial(execute_scalars, *arguments_of(call))
+    elif isinstance(session, scoped_session):  # in another greenlet it may stand for another one
+        ask = partial(ask_and_make, name, *arguments_of(call))
     else:
-        ask = partial(call_and_make, name, *arguments_of(call))
+        ask = partial(call_and_make, call)
     return StatementTask(call, ask, session=session)
 
 
@@ -72,10 +74,15 @@ def execute_scalars(args: tuple[Any, ...], keywords: dict[str, Any], session: Se
     return make_objects(session.execute(*args, **keywords)).scalars()
 
 
-def call_and_make(
+def call_and_make(call: Callable[[], Any], _session: Session) -> Any:
+    """A method of a session, objects made."""
+    return make_objects(call())
+
+
+def ask_and_make(
     name: str, args: tuple[Any, ...], keywords: dict[str, Any], session: Session
 ) -> Any:
-    """A method of a session, objects made."""
+    """The method of that name of a session, objects made."""
     return make_objects(getattr(session, name)(*args, **keywords))
 
 
