@@ -27,7 +27,7 @@ PATCH = "from gevent import monkey; monkey.patch_all()"
 IMPORT = "import commonpool.ext.sqlalchemy, commonpool.ext.flask, psycopg"
 
 SETUP = """
-    import itertools, logging, os, random, signal, time
+    import atexit, itertools, logging, os, random, signal, time
     import gevent
     from sqlalchemy import create_engine, func, insert, literal, select, text
     from sqlalchemy.exc import DBAPIError
@@ -39,6 +39,11 @@ SETUP = """
     logging.basicConfig(format="%(message)s")
     engine = create_engine(os.environ["DATABASE"], pool_size=16, max_overflow=0)
     sleep = func.pg_sleep if engine.dialect.name == "postgresql" else func.sleep
+
+    atexit.register(lambda: engine.dispose())  # psycopg warns of what is left open
+    if os.environ.get("USE_FIRST"):
+        with engine.connect() as connection:
+            connection.scalar(select(1))
 
     def asleep(seconds, mark):
         return select(literal(mark), sleep(seconds))
@@ -353,3 +358,189 @@ def test_a_database_in_memory_is_the_greenlet_s_own(tmp_path: Path) -> None:
         """,
         f"sqlite:///{tmp_path / 'unused.db'}",
     ) == ["0"]
+
+
+# What may be met beside
+
+
+@drivers_in_c
+def test_what_a_listener_finds_in_a_thread_local_is_its_greenlets_own(database: Database) -> None:
+    assert run(
+        """
+        from sqlalchemy import event
+        import threading
+        local = threading.local()
+        def request(tenant):
+            local.tenant = tenant
+            seen = []
+            with Session(engine) as session:
+                @event.listens_for(session, "do_orm_execute")
+                def _(state):
+                    seen.append(local.tenant)
+                found = run_in_parallel([asleep(0.001, n) for n in range(4)], session=session)
+                return seen == [tenant] * 4 and marks(found) == [0, 1, 2, 3]
+        greenlets = [gevent.spawn(request, tenant) for tenant in range(8)]
+        gevent.joinall(greenlets, raise_error=True)
+        print({greenlet.value for greenlet in greenlets})
+        """,
+        database.url,
+    ) == ["{True}"]
+
+
+@drivers_in_c
+@pytest.mark.parametrize("where", ["hub", "native thread"])
+def test_a_session_that_nobody_closed_is_collected_without_harm(
+    database: Database, where: str
+) -> None:
+    assert run(
+        """
+        import gc, threading
+        main = threading.get_native_id()
+        elsewhere = []
+        gc.callbacks.append(
+            lambda phase, _: threading.get_native_id() == main or elsewhere.append(phase))
+        def leak():
+            session = Session(engine)
+            session.execute(select(1))
+            cycle = [session]
+            cycle.append(cycle)
+        rows = text("SELECT a.seq FROM seq_1_to_200 a, seq_1_to_100 b")
+        for _ in range(6):
+            leak()
+            with Session(engine) as session:
+                assert len(session.execute(rows).all()) == 20_000
+        print(gc.isenabled(), elsewhere)
+        leak()
+        if os.environ["WHERE"] == "hub":
+            gevent.get_hub().loop.run_callback(gc.collect)
+            gevent.sleep(0.01)
+        gc.collect()
+        while engine.pool.checkedout():
+            gevent.sleep(0.01)
+        with Session(engine) as session:
+            print(marks(run_in_parallel([asleep(0, n) for n in range(9)], session=session)))
+        """,
+        database.url,
+        WHERE=where,
+    ) == ["True []", "[0, 1, 2, 3, 4, 5, 6, 7, 8]"]
+
+
+@drivers_in_c
+def test_a_forked_child_asks_its_database_on_threads_of_its_own(database: Database) -> None:
+    assert run(
+        """
+        with Session(engine) as session:
+            marks(run_in_parallel([asleep(0, n) for n in range(4)], session=session))
+        child = os.fork()
+        if not child:
+            with gevent.Timeout(20), Session(engine) as session:
+                found = marks(run_in_parallel([asleep(0, n) for n in range(4)], session=session))
+            os._exit(0 if found == [0, 1, 2, 3] else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+        database.url,
+    ) == ["0"]
+
+
+@drivers_in_c
+def test_a_connect_that_nobody_answers_can_be_ended(database: Database) -> None:
+    assert run(
+        """
+        import socket
+        current_executor().submit(int).result()  # the pool is there
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            other = create_engine(f"mysql+mysqldb://u:p@127.0.0.1:{port}/x?connect_timeout=20")
+            greenlet = gevent.spawn(other.connect)
+            gevent.sleep(0.2)
+            greenlet.kill(timeout=5)
+            print(greenlet.dead, flush=True)
+        os._exit(0)  # the driver still waits
+        """,
+        database.url,
+    ) == ["True"]
+
+
+@drivers_in_c
+def test_of_two_endings_while_a_statement_runs_the_last_counts(database: Database) -> None:
+    assert run(
+        """
+        logging.disable()
+        current_executor().submit(int).result()
+        def victim():
+            with Session(engine) as session:
+                try:
+                    with gevent.Timeout(0.2):
+                        session.execute(asleep(0.6, 0))
+                except gevent.Timeout:
+                    return "lives on"
+        def without_cut(self):
+            "As for a connection that cannot be cut."
+        from commonpool.ext.sqlalchemy import blocking
+        blocking._Cut.__call__ = without_cut
+        greenlet = gevent.spawn(victim)
+        gevent.sleep(0.4)  # it was timed out, and waits for the driver
+        greenlet.kill(timeout=20)
+        print(repr(greenlet.value))
+        """,
+        database.url,
+    ) == ["GreenletExit()"]
+
+
+@drivers_in_c
+def test_an_exception_of_the_users_own_ends_a_wait_like_any_other(database: Database) -> None:
+    assert run(
+        """
+        logging.disable()
+        current_executor().submit(int).result()
+        class Late(Exception):
+            pass
+        session = Session(engine)
+        try:
+            with gevent.Timeout(0.3, Late):
+                session.execute(asleep(30, 0))
+        except Late:
+            session.rollback()
+            print(session.execute(select(1)).scalar())
+        """,
+        database.url,
+    ) == ["1"]
+
+
+@drivers_in_c
+def test_without_a_native_thread_to_be_had_a_statement_is_executed_once(database: Database) -> None:
+    assert run(
+        """
+        from unittest import mock
+        from gevent import threadpool
+        current_executor().submit(int).result()
+        refused = RuntimeError("can't start new thread")
+        with mock.patch.object(threadpool, "start_new_thread", side_effect=refused):
+            with Session(engine) as session:
+                session.add(Tag(name="once"))
+                session.commit()
+        with Session(engine) as session:
+            print(session.scalar(select(func.count(Tag.id)).where(Tag.name == "once")))
+        """,
+        database.url,
+    ) == ["1"]
+
+
+@drivers_in_c
+def test_an_engine_used_before_the_patch_gives_way_in_requests(database: Database) -> None:
+    first, longest = run(
+        """
+        monkey.patch_all()
+        current_executor().submit(int).result()  # what a middleware does with each request
+        ticker = Ticker()
+        gevent.spawn(ticker.run)
+        with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+            print(connection.execute(asleep(1, 7)).one()[0])
+        print(ticker.longest)
+        """,
+        database.url,
+        "from gevent import monkey\nIMPORT",
+        USE_FIRST="yes",
+    )
+    assert first == "7"
+    assert float(longest) < 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from sqlalchemy.orm import (
 
 from commonpool import DeadlineExceeded, current_executor, run_in_parallel
 from commonpool.ext.sqlalchemy import session_providers, stats
+from commonpool.ext.sqlalchemy.stats import Reason
+from commonpool.greenlets import patched
 from tests.helpers import Gate, wait_until
 from tests.sqlalchemy.asking import (
     LIMIT,
@@ -360,6 +363,16 @@ def test_a_listener_is_called_once_for_each_statement(engine: Engine) -> None:
     assert ask(lambda things, s: [submitted(thing, s) for thing in things]) == wanted
 
 
+def test_a_method_of_a_base_class_is_called_as_it_was_passed(engine: Engine) -> None:
+    class Parallel(Session):
+        def scalar(self, *args: Any, **keywords: Any) -> Any:
+            mine = partial(super().scalar, *args, **keywords)
+            return run_in_parallel([mine, mine], session=self)[1]
+
+    with Parallel(engine) as session:
+        assert session.scalar(select(func.count(Tag.id))) == 8
+
+
 def test_a_listener_that_was_there_later_is_called_once_too(session: Session) -> None:
     run_in_parallel([select(User), select(Order)], session=session)
     calls: list[ORMExecuteState] = []
@@ -379,7 +392,11 @@ def test_a_listener_may_answer_in_the_place_of_the_database(session: Session) ->
     before = stats()
     found = run_in_parallel([cached, cached], session=session)
     assert [[tag.id for tag in result.scalars()] for result in found] == [list(range(1, 9))] * 2
-    assert stats() == before
+    after = stats()
+    if patched():  # who listens is asked there by the greenlet of the session, and this is counted
+        assert after.at_home[Reason.GREENLET] == before.at_home.get(Reason.GREENLET, 0) + 2
+        after = replace(after, at_home=before.at_home)
+    assert after == before
 
 
 def test_what_a_load_listener_asks_for_is_there(engine: Engine) -> None:
