@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.event import AsyncResult
@@ -24,8 +23,8 @@ MOST_THREADS = 1000
 # Seconds after which a thread ends that has had nothing to do.
 IDLE_FOR = 60.0
 
-# Not the hub's own pool: that has ten threads, and looks up the names of hosts on them.
-_pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
+# At most one; not the hub's own pool: that has ten threads, and looks up hosts' names on them.
+_made: list[ThreadPool] = []
 
 
 def call(
@@ -40,18 +39,20 @@ def call(
         It runs in a copy of the context, and once.
         Without `discard` it returns, or raises, only once the function is over: what that has used
         (a connection) is used by nobody else meanwhile.
-        In the hub itself, which cannot wait, the function is called as it is.
+        In the hub itself, which cannot wait, and on threads beside the main one, which may, the
+        function is called as it is.
 
     Raises:
         BaseException: what the function raised; or what has ended the wait (`gevent.Timeout`,
             `GreenletExit`).
     """
-    if getcurrent() is gevent.get_hub():  # garbage, say, whose transaction is to be ended
+    hub = gevent.get_hub()
+    if getcurrent() is hub or not hub.main_hub:
         return fn(*arguments)
     unclaimed = deque([partial(copy_context().run, fn, *arguments)])
     collecting.begin()
     try:
-        outcome = _threads().spawn(_outcome_of, unclaimed)
+        outcome = _threads(hub).spawn(_outcome_of, unclaimed)
     except BaseException as error:
         collecting.end()
         if not (unclaimed and isinstance(error, RuntimeError)):
@@ -111,9 +112,8 @@ def _outcome_of(unclaimed: deque[Callable[[], Any]]) -> tuple[Any, BaseException
         return None, error
 
 
-def _threads() -> ThreadPool:
-    hub = gevent.get_hub()
-    pool = _pools.get(hub)
-    if pool is None or pool.pid != os.getpid():  # threads do not survive a fork
-        pool = _pools[hub] = ThreadPool(MOST_THREADS, hub=hub, idle_task_timeout=IDLE_FOR)
-    return pool
+def _threads(hub: Hub) -> ThreadPool:
+    # a fork inherits the hub, but no threads
+    if not _made or _made[0].hub is not hub or _made[0].pid != os.getpid():
+        _made[:] = [ThreadPool(MOST_THREADS, hub=hub, idle_task_timeout=IDLE_FOR)]
+    return _made[0]
