@@ -43,6 +43,10 @@ native_calls: list[NativeCall] = []
 """Empty, or the one way to call on a native thread what would block all greenlets."""
 
 
+strangers: list[Callable[[], bool]] = []
+"""Empty, or the one way to ask whether this is a native thread beside that of the greenlets."""
+
+
 def patched() -> bool:
     """Whether gevent has put greenlets in the place of threads."""
     monkey = sys.modules.get("gevent.monkey")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from commonpool.budget import Budget
 from commonpool.config import PoolConfig
 from commonpool.errors import ConfigError
+from commonpool.greenlets import NativeThreadLocal, strangers
 from commonpool.pool import CommonPool
 
 
@@ -102,7 +103,34 @@ def current_pool() -> CommonPool:
     """
     pid = os.getpid()
     pool = _process.pools.get(pid)
-    return _make(pid) if pool is None else pool
+    if pool is None:
+        pool = _make(pid)
+    if strangers and strangers[0]():
+        return _pool_of_stranger(pid)
+    return pool
+
+
+def closed_pool() -> CommonPool:
+    """A new pool without workers, that runs everything in its caller."""
+    pool = CommonPool(PoolConfig(max_workers=1))
+    pool.close(0)
+    return pool
+
+
+class _Stranger(NativeThreadLocal):
+    """What a native thread has that is not the greenlets': workers would be its own greenlets."""
+
+    pool: CommonPool | None = None
+
+
+_stranger = _Stranger()
+
+
+def _pool_of_stranger(pid: int) -> CommonPool:
+    pool = _stranger.pool
+    if pool is None or pool.pid != pid:
+        pool = _stranger.pool = closed_pool()
+    return pool
 
 
 def _make(pid: int) -> CommonPool:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from commonpool import process
-from commonpool.config import PoolConfig
 from commonpool.pool import CommonPool
 
 __all__ = ["inline", "reset"]
@@ -19,8 +18,7 @@ def inline() -> Iterator[CommonPool]:
     `submit` and `background` run their task at once. Deadlines are kept between tasks. The pool
     is yielded for its `stats()`; config that an application asks for is accepted and not used.
     """
-    pool = CommonPool(PoolConfig(max_workers=1))
-    pool.close(0)
+    pool = process.closed_pool()
     with process.replacing(pool):
         yield pool
 

@@ -224,6 +224,23 @@ def test_a_pool_that_had_threads_before_is_one_clear_line_and_goes_on():
     assert "4 of 32 workers started" in lines[0]
 
 
+@whenever_it_is_patched
+def test_on_a_thread_of_gevents_own_threadpool_tasks_run_one_after_another(order):
+    assert run(
+        """
+        def elsewhere():
+            return [thread == threading.get_native_id()
+                    for thread in run_in_parallel([threading.get_native_id] * 3)]
+        current_executor().submit(int).result()
+        print(gevent.get_hub().threadpool.apply(elsewhere))
+        print(len({greenlet for _, greenlet in run_in_parallel(at_once(4))}))
+        print(current_executor().submit(threading.get_native_id).result(timeout=20)
+              == threading.get_native_id())
+        """,
+        order,
+    ) == ["[True, True, True]", "4", "True"]
+
+
 def test_without_a_patch_gevent_changes_nothing():
     assert run(
         """

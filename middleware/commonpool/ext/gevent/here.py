@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, cast
 
 import gevent.local
 import gevent.monkey
+from gevent.hub import MAIN_THREAD_IDENT
 from greenlet import getcurrent, greenlet
 
 from commonpool import task
@@ -15,6 +17,7 @@ from commonpool.greenlets import ActsForItsParent, NativeThreadLocal
 from commonpool.task import Running, Task
 
 _NATIVE_LOCAL: type = gevent.monkey.get_original("threading", "local")
+_native_ident: Callable[[], int] = gevent.monkey.get_original("threading", "get_ident")
 
 
 def this_greenlet() -> greenlet:
@@ -23,6 +26,11 @@ def this_greenlet() -> greenlet:
     while isinstance(here, ActsForItsParent) and here.parent is not None:
         here = here.parent
     return here
+
+
+def is_stranger() -> bool:
+    """Whether this is a native thread beside the main one: of gevent's own threadpool, say."""
+    return bool(_native_ident() != MAIN_THREAD_IDENT)
 
 
 class RunningInGreenlet:

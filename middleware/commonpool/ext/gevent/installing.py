@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from commonpool import greenlets, stacks
-from commonpool.ext.gevent.here import replace_thread_locals
+from commonpool.ext.gevent.here import is_stranger, replace_thread_locals
 from commonpool.ext.gevent.native import call
 from commonpool.ext.gevent.stacks import stacks_of_greenlets
 
@@ -16,4 +16,5 @@ def install() -> None:
     replace_thread_locals()
     if call not in greenlets.native_calls:
         greenlets.native_calls.append(call)
+        greenlets.strangers.append(is_stranger)
         stacks.others.append(stacks_of_greenlets)
