@@ -112,7 +112,9 @@ def frozen(*processes: int) -> Iterator[None]:
 
 
 def is_frozen(process: int) -> bool:
-    """Whether all threads of a process are stopped."""
+    """Whether all threads of a process are stopped; or it has ended, and nobody has reaped it."""
+    if not Path(f"/proc/{process}").exists():
+        return True
     try:
         states = [
             (thread / "stat").read_text().rpartition(")")[2].split()[0]
@@ -120,4 +122,4 @@ def is_frozen(process: int) -> bool:
         ]
     except OSError:  # one has ended in this moment
         return False
-    return set(states) == {"T"}
+    return set(states) <= {"T", "Z"}
