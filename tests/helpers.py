@@ -103,7 +103,7 @@ def frozen(*processes: int) -> Iterator[None]:
         for process in processes:
             os.kill(process, signal.SIGSTOP)
         # the first thread of a process to take the signal stops the others, in its own time
-        wait_until(lambda: all(map(is_frozen, processes)))
+        wait_until(lambda: all(is_frozen(process) or has_ended(process) for process in processes))
         yield
     finally:
         for process in processes:
@@ -112,9 +112,7 @@ def frozen(*processes: int) -> Iterator[None]:
 
 
 def is_frozen(process: int) -> bool:
-    """Whether all threads of a process are stopped; or it has ended, and nobody has reaped it."""
-    if not Path(f"/proc/{process}").exists():
-        return True
+    """Whether all threads of a process are stopped."""
     try:
         states = [
             (thread / "stat").read_text().rpartition(")")[2].split()[0]
@@ -122,4 +120,14 @@ def is_frozen(process: int) -> bool:
         ]
     except OSError:  # one has ended in this moment
         return False
-    return set(states) <= {"T", "Z"}
+    return set(states) == {"T"}
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process is over, reaped or not."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+        threads = len(list(Path(f"/proc/{process}/task").iterdir()))
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z" and threads == 1

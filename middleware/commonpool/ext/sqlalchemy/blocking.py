@@ -15,9 +15,10 @@ from commonpool import greenlets
 from commonpool.ext.sqlalchemy.sockets import descriptor_at_hand
 
 drivers = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "pymssql"}
-"""Drivers written in C, by the names that SQLAlchemy has for them. (PyMySQL and pg8000 wait in
-Python's sockets, where other greenlets go on by themselves. SQLite's works instead of waiting, and
-its connections may be their threads' own.)"""
+"""Drivers written in C, by the names that SQLAlchemy has for them. mysqldb and psycopg2 are tested;
+the others are here for what they are written in. (PyMySQL and pg8000 wait in Python's sockets,
+where other greenlets go on by themselves. SQLite's works instead of waiting, and its connections
+may be their threads' own.)"""
 
 
 # What a driver imports only when it connects. Native threads that meet at the lock of an import,
