@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from stack.data.errors import DatabaseURLError
-from stack.data.urls import parse_database_url
+from stack.data.urls import parse_database_url, with_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,8 @@ class Settings:
     """What can be set.
 
     Attributes:
-        database_url: ``DATABASE_URL``; the demo's SQLite file by default.
+        database_url: ``DATABASE_URL``; the demo's SQLite file by default. Its password may be in a
+            file of its own, which ``DATABASE_PASSWORD_FILE`` names.
         latency_ms: ``STACK_DB_LATENCY_MS``, 0 to 10,000: milliseconds added to every statement,
             to imitate a database across a network. None by default.
         pool_size: ``STACK_POOL_SIZE``, 1 to 1,000: connections that this process keeps. By
@@ -55,21 +56,28 @@ class Settings:
             SettingsError: a value is out of range or of the wrong kind.
         """
         try:
-            database_url = parse_database_url(values.get("DATABASE_URL"))
+            database_url = with_password(
+                parse_database_url(values.get("DATABASE_URL")), values.get("DATABASE_PASSWORD_FILE")
+            )
         except DatabaseURLError as error:
             raise SettingsError(str(error)) from None
-        workers = _whole(values, "COMMONPOOL_MAX_WORKERS", default=32, least=1, most=1_000)
-        threads = _whole(values, "STACK_THREADS", default=8, least=1, most=1_000)
+        workers = whole(values, "COMMONPOOL_MAX_WORKERS", default=32, least=1, most=1_000)
+        threads = whole(values, "STACK_THREADS", default=8, least=1, most=1_000)
         return cls(
             database_url=database_url,
-            latency_ms=_whole(values, "STACK_DB_LATENCY_MS", default=0, least=0, most=10_000),
-            pool_size=_whole(values, "STACK_POOL_SIZE", default=workers, least=1, most=1_000),
-            max_overflow=_whole(values, "STACK_MAX_OVERFLOW", default=threads, least=0, most=1_000),
+            latency_ms=whole(values, "STACK_DB_LATENCY_MS", default=0, least=0, most=10_000),
+            pool_size=whole(values, "STACK_POOL_SIZE", default=workers, least=1, most=1_000),
+            max_overflow=whole(values, "STACK_MAX_OVERFLOW", default=threads, least=0, most=1_000),
             statement_seconds=_seconds(values, "STACK_STATEMENT_SECONDS", default=28.0, most=3600),
         )
 
 
-def _whole(values: Mapping[str, Any], name: str, *, default: int, least: int, most: int) -> int:
+def whole(values: Mapping[str, Any], name: str, *, default: int, least: int, most: int) -> int:
+    """Return the whole number that ``values`` has under ``name``; ``default`` where that is empty.
+
+    Raises:
+        SettingsError: it is no whole number from ``least`` to ``most``.
+    """
     given = values.get(name, "")
     if given == "":
         return default

