@@ -19,7 +19,7 @@ from stack.native.ports import HOST, answers
 from stack.native.programs import find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "nginx"
@@ -27,6 +27,18 @@ STATIC = ROOT / "stack" / "app" / "static"
 
 MOST_REQUESTS = 120
 """Requests that uWSGI may have at a time: ``listen`` in uwsgi.ini, less room for /healthz."""
+
+VALUES = {
+    "ACCESS_LOG": "logs/access.log",
+    "ERROR_LOG": "logs/error.log",
+    "CLIENT_RATE": "50r/s",
+    "CLIENT_BURST": "100",
+    "CLIENT_CONNECTIONS": "30",
+    "UNLIMITED_CLIENTS": "127.0.0.1/32",
+    "TRUSTED_PROXIES": "",
+}
+"""What the templates are filled in with, beside where nginx listens and where its files are; the
+names are described in nginx/nginx.conf."""
 
 _START_LIMIT = 10.0  # seconds; usually a tenth
 _STOP_GRACE = 45.0  # seconds for requests in progress: above uwsgi_read_timeout
@@ -44,8 +56,20 @@ class Nginx:
         """Where it answers, without a slash at the end."""
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def access_log(self) -> Path:
+        """One line of JSON for each request."""
+        return self.child.log.with_name("access.log")
 
-def prepare(prefix: Path, *, port: int, uwsgi_socket: Path, static: Path = STATIC) -> list[str]:
+
+def prepare(
+    prefix: Path,
+    *,
+    port: int,
+    uwsgi_socket: Path,
+    static: Path = STATIC,
+    settings: Mapping[str, str] | None = None,
+) -> list[str]:
     """Lay out a prefix for nginx, and return the command that runs it there.
 
     Args:
@@ -53,6 +77,7 @@ def prepare(prefix: Path, *, port: int, uwsgi_socket: Path, static: Path = STATI
         port: where to listen, on the loopback interface.
         uwsgi_socket: where uWSGI listens.
         static: the folder behind /static/.
+        settings: values of the templates, in the place of `VALUES`.
 
     Raises:
         NativeError: nginx is not installed.
@@ -63,15 +88,17 @@ def prepare(prefix: Path, *, port: int, uwsgi_socket: Path, static: Path = STATI
     config = prefix / "nginx"
     shutil.rmtree(config, ignore_errors=True)
     shutil.copytree(CONFIG, config)
-    template = (config / "templates" / "site.conf.template").read_text(encoding="utf-8")
-    values = {
-        "LISTEN": f"{HOST}:{port}",
-        "UWSGI_SOCKET": str(uwsgi_socket),
-        "STATIC_DIR": str(static),
-        "MOST_REQUESTS": str(MOST_REQUESTS),
-    }
-    (config / "conf.d").mkdir()
-    (config / "conf.d" / "site.conf").write_text(_fill(template, values), encoding="utf-8")
+    filled = config / "conf.d"
+    filled.mkdir()
+    values = {"LISTEN": f"{HOST}:{port}", "STATIC_DIR": str(static), **VALUES, **(settings or {})}
+    for template in (config / "templates").glob("*.template"):
+        text = _fill(template.read_text(encoding="utf-8"), values)
+        (filled / template.stem).write_text(text, encoding="utf-8")
+    # The only server there is: never taken for unavailable after an error.
+    servers = f"server unix:{uwsgi_socket} fail_timeout=0;\n"
+    (filled / "app_servers.inc").write_text(servers, encoding="utf-8")
+    limit = f"limit_conn upstream {MOST_REQUESTS};\n"
+    (filled / "app_limit.inc").write_text(limit, encoding="utf-8")
     command = [program, "-p", f"{prefix}/", "-c", "nginx/nginx.conf", "-e", "logs/error.log"]
     if os.geteuid() == 0:
         # Else the worker processes become `nobody`, who cannot open uWSGI's socket.
@@ -97,18 +124,21 @@ def check(command: list[str]) -> str:
 
 
 @contextmanager
-def nginx(prefix: Path, *, port: int, uwsgi_socket: Path) -> Iterator[Nginx]:
+def nginx(
+    prefix: Path, *, port: int, uwsgi_socket: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[Nginx]:
     """Run nginx in front of uWSGI.
 
     Args:
         prefix: the folder for its configuration, logs and temporary files.
         port: where to listen, on the loopback interface.
         uwsgi_socket: where uWSGI listens.
+        settings: values of the templates, in the place of `VALUES`.
 
     Raises:
         NativeError: not installed, or it does not start; with the last lines of its log.
     """
-    command = prepare(prefix, port=port, uwsgi_socket=uwsgi_socket)
+    command = prepare(prefix, port=port, uwsgi_socket=uwsgi_socket, settings=settings)
     check(command)
     log = prefix / "logs" / "nginx.log"
     globals_at = command.index("-g") if "-g" in command else None

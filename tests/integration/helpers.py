@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from stack.native.servers import Site
     from stack.native.uwsgi import UWSGI
 
-__all__ = ["busy_threads", "get_in_flight", "group_members", "new_client", "threads", "wait_until"]
+__all__ = [
+    "access_log",
+    "busy_threads",
+    "get_in_flight",
+    "group_members",
+    "new_client",
+    "threads",
+    "wait_until",
+]
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +40,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def new_client(url: str) -> httpx.Client:
     """A client that looks at no proxy settings, and waits longer than any limit of the stack."""
     return httpx.Client(base_url=url, trust_env=False, timeout=60)
+
+
+def access_log(log: Path) -> list[dict[str, Any]]:
+    """What nginx has logged of each request; not of one whose line is not yet whole."""
+    lines = log.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def threads(pid: int) -> int:
