@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from stack.native.ports import free_port
-from tests.compose.engine import APPLICATION, NGINX, MINUTES, Stack, docker, engine_is_there
+from tests.compose.engine import APPLICATION, MINUTES, NGINX, Stack, docker, engine_is_there
 
 LIMIT = 15 * MINUTES  # whichever test comes first builds the images, too
 
@@ -34,7 +34,9 @@ def images() -> Iterator[None]:
 
 
 @contextmanager
-def running(*arguments: str, settings: dict[str, str] | None = None, **options: object) -> Iterator[Stack]:
+def running(
+    *arguments: str, settings: dict[str, str] | None = None, **options: object
+) -> Iterator[Stack]:
     """A stack of one's own, with data of its own; nothing of it is left."""
     port = free_port()
     stack = Stack(f"commonpool-test-{os.getpid()}-{port}", port, settings, **options)  # type: ignore[arg-type]
@@ -46,14 +48,14 @@ def running(*arguments: str, settings: dict[str, str] | None = None, **options: 
 
 
 @pytest.fixture(scope="session")
-def stack(images: None) -> Iterator[Stack]:
+def stack(images: None) -> Iterator[Stack]:  # noqa: ARG001 (what it is made of)
     """A stack with the settings of .env.example. Not to be changed."""
     with running() as started:
         yield started
 
 
 @pytest.fixture
-def make_stack(images: None) -> Iterator[Callable[..., Stack]]:
+def make_stack(images: None) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001 (the same)
     """Makes a stack of one's own; it ends with the test."""
     with ExitStack() as stacks:
         yield lambda *arguments, **options: stacks.enter_context(running(*arguments, **options))

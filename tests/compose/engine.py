@@ -56,9 +56,7 @@ def engine_is_there() -> str | None:
     """Why there is no engine with Compose to be used; `None` where there is one."""
     for command in (["docker", "compose", "version"], ["docker", "info"]):
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=30
-            )
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{' '.join(command)}: {error}"
         if done.returncode:
@@ -162,3 +160,8 @@ class Stack:
     def logs(self, *services: str) -> str:
         """What they have printed so far."""
         return self.compose("logs", "--no-color", "--no-log-prefix", *services).stdout
+
+    def access_log(self) -> list[dict[str, Any]]:
+        """What nginx has written of requests so far."""
+        lines = self.logs("nginx").splitlines()
+        return [json.loads(line[line.index("{") :]) for line in lines if '{"time"' in line]
