@@ -148,7 +148,13 @@ def test_without_an_application_nginx_says_so_in_the_language_of_the_client(site
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
             assert '<p class="sign">502</p>' in answer.text
         assert_unavailable(client.post("/echo", content=b"x"))
+        (line,) = wait_until(lambda: posts(site), what="nginx's log")
+        assert (line["path"], line["status"]) == ("/echo", 502)
         assert client.get("/static/style.css").status_code == 200
+
+
+def posts(site: Site) -> list[dict[str, object]]:
+    return [line for line in access_log(site.nginx.access_log) if line["method"] == "POST"]
 
 
 def assert_unavailable(answer: httpx.Response) -> None:
