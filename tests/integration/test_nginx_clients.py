@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.helpers import is_frozen
 from tests.integration.echo import client_at, echo_site, folder_of, reload
 from tests.integration.helpers import access_log, wait_until
+from tests.integration.upstreams import Failing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stack.native.servers import Site
@@ -139,35 +137,19 @@ def refused(site: Site, limit: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def frozen_workers(site: Site) -> Iterator[None]:
-    pids = site.uwsgi.worker_pids()
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: all(map(is_frozen, pids)), what="the processes to stop")
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+def held_requests(site: Site, *, limit: int) -> Iterator[Failing]:
+    """A server in the place of uWSGI that holds each request until the block ends: then 502.
 
-
-def has_status(client: httpx.Client, status: int) -> Callable[[], bool]:
-    """Tells whether a request is refused at once; waits no longer than that takes."""
-
-    def ask() -> bool:
-        try:
-            return client.get("/echo", timeout=1).status_code == status
-        except httpx.TimeoutException:
-            return False
-
-    return ask
-
-
-def until_let_in(client: httpx.Client) -> int:
-    """Ask until a request is not refused; one that was sent to see whether it is may be there."""
-    while (status := client.get("/echo").status_code) in {429, 503}:
-        pass
-    return status
+    Args:
+        site: whose nginx it is.
+        limit: of requests, for all clients together.
+    """
+    folder = folder_of(site.nginx) / "conf.d"
+    with Failing(path := site.uwsgi.socket.with_name("holds.sock"), closes=False) as holding:
+        (folder / "app_servers.inc").write_text(f"server unix:{path} fail_timeout=0;\n")
+        (folder / "app_limit.inc").write_text(f"limit_conn upstream {limit};\n")
+        reload(site.nginx)
+        yield holding
 
 
 def test_a_client_with_too_many_requests_at_a_time_gets_429_and_all_together_503(
@@ -180,23 +162,24 @@ def test_a_client_with_too_many_requests_at_a_time_gets_429_and_all_together_503
         client_at(OTHER, site.nginx.url) as other,
         ThreadPoolExecutor(4) as threads,
     ):
-        limit = folder_of(site.nginx) / "conf.d" / "app_limit.inc"
-        limit.write_text("limit_conn upstream 3;\n")
-        reload(site.nginx)
-        with frozen_workers(site):
-            waiting = [threads.submit(until_let_in, stranger) for _ in range(2)]
-            wait_until(has_status(stranger, 429), 30, what="the client's limit")
+        with held_requests(site, limit=3) as holding:
+            waiting = [threads.submit(stranger.get, "/echo") for _ in range(2)]
+            wait_until(lambda: holding.methods["GET"] == 2, what="the requests of one client")
+            assert_too_many(stranger.get("/echo"), "text/html")
             assert_too_many(stranger.get("/api/dashboard"), "application/json")
-            waiting.append(threads.submit(until_let_in, other))
-            wait_until(has_status(here, 503), 30, what="the limit for all")
+            waiting.append(threads.submit(other.get, "/echo"))
+            wait_until(lambda: holding.methods["GET"] == 3, what="the request of another")
             for client in here, stranger, other:
                 answer = client.get("/echo")
                 assert answer.status_code == 503
                 assert answer.headers.get_list("retry-after") == ["5"]
                 assert "<h1>Too busy</h1>" in answer.text
-        assert [one.result() for one in waiting] == [200, 200, 200]
-        assert {line["status"] for line in refused(site, "limit_conn")} == {429, 503}
-        assert here.get("/echo").status_code == 200
+            assert client.get("/static/style.css").status_code == 200
+        assert {one.result().status_code for one in waiting} == {502}
+        assert holding.methods["GET"] == 3
+        wait_until(lambda: len(refused(site, "limit_conn")) == 5, what="nginx's log")
+        statuses = [line["status"] for line in refused(site, "limit_conn")]
+        assert sorted(statuses) == [429, 429, 503, 503, 503]
 
 
 def test_a_client_from_here_has_no_limit_of_its_own(tmp_path: Path) -> None:
@@ -206,6 +189,7 @@ def test_a_client_from_here_has_no_limit_of_its_own(tmp_path: Path) -> None:
         client_at(HERE, site.nginx.url) as here,
         ThreadPoolExecutor(8) as threads,
     ):
-        with frozen_workers(site):
+        with held_requests(site, limit=8) as holding:
             waiting = [threads.submit(here.get, "/echo") for _ in range(8)]
-        assert {one.result().status_code for one in waiting} == {200}
+            wait_until(lambda: holding.methods["GET"] == 8, what="the requests")
+        assert {one.result().status_code for one in waiting} == {502}

@@ -17,7 +17,7 @@ class Failing:
 
     Args:
         path: of its UNIX socket.
-        closes: ends the connection then; else keeps it until the other end has enough.
+        closes: ends each connection then; else it keeps them all until it is left.
 
     Attributes:
         methods: how many requests it has read, by their methods.
@@ -26,6 +26,7 @@ class Failing:
     def __init__(self, path: Path, *, closes: bool) -> None:
         self.methods: Counter[str] = Counter()
         self._closes = closes
+        self._kept: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(128)
@@ -39,6 +40,8 @@ class Failing:
         self._listener.shutdown(socket.SHUT_RDWR)  # accept() returns
         self._thread.join()
         self._listener.close()
+        for connection in self._kept:
+            connection.close()
 
     def _serve(self) -> None:
         while True:
@@ -46,13 +49,15 @@ class Failing:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection, connection.makefile("rb") as file:
+            with connection.makefile("rb") as file:
                 _, size, _ = struct.unpack("<BHB", file.read(4))
                 variables = _variables(file.read(size))
                 file.read(int(variables["CONTENT_LENGTH"] or 0))
-                self.methods[variables["REQUEST_METHOD"]] += 1
-                if not self._closes:
-                    file.read()
+            if self._closes:
+                connection.close()
+            else:
+                self._kept.append(connection)
+            self.methods[variables["REQUEST_METHOD"]] += 1
 
 
 def _variables(packet: bytes) -> dict[str, str]:
