@@ -43,7 +43,6 @@ names are described in nginx/nginx.conf."""
 _START_LIMIT = 10.0  # seconds; usually a tenth
 _STOP_GRACE = 45.0  # seconds for requests in progress: above uwsgi_read_timeout
 
-
 _HTTP2_ON = (1, 25, 1)  # the version from which on `http2 on` is a line of its own
 
 
