@@ -61,12 +61,14 @@ def folder_of(front: Nginx) -> Path:
 
 
 def reload(front: Nginx) -> None:
-    """Have nginx read its configuration anew, and wait for the processes that have done so."""
-    before = {*group_members(front.child.pid)} - {front.child.pid}
+    """Have nginx read its configuration anew, and wait until only new processes are there."""
+
+    def workers() -> set[int]:
+        """All worker processes; none as long as there are fewer, or more, than there are to be."""
+        found = {*group_members(front.child.pid)} - {front.child.pid}
+        return found if len(found) == os.cpu_count() else set()  # worker_processes auto
+
+    # nginx listens before it has started them.
+    before = wait_until(workers, 30, what="the processes of nginx")
     front.child.send(signal.SIGHUP)
-
-    def renewed() -> bool:
-        now = {*group_members(front.child.pid)} - {front.child.pid}
-        return len(now) >= len(before) and not now & before
-
-    wait_until(renewed, 30, what="new processes of nginx")
+    wait_until(lambda: (now := workers()) and not now & before, 30, what="new processes of nginx")
