@@ -40,13 +40,14 @@ test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
 	@bin/test $(ARGS)
 
 .PHONY: check
-check: ## Style and types: ruff, mypy
+check: ## Style and types: ruff, mypy; nginx's configuration: gixy, nginx -t
 	@bin/system-packages venv
 	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy]' --group check
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary tests/typing_check.py
+	@.venv/bin/python -m stack.native.check_nginx
 
 .PHONY: bench
 bench: ## Measure against the peers, through nginx, uWSGI and MariaDB

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 from commonpool.ext.flask import FlaskCommonPool
-from stack.app import database, failures, headers, health, request_ids
+from stack.app import database, failures, headers, health, queue_times, request_ids
 from stack.app.api import api
 from stack.app.pages import pages
 from stack.app.settings import Settings
@@ -42,6 +42,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
 
+    queue_times.init_app(app)
     request_ids.init_app(app)
     headers.init_app(app)
     failures.init_app(app)

@@ -43,6 +43,23 @@ names are described in nginx/nginx.conf."""
 _START_LIMIT = 10.0  # seconds; usually a tenth
 _STOP_GRACE = 45.0  # seconds for requests in progress: above uwsgi_read_timeout
 
+_HTTP2_ON = (1, 25, 1)  # the version from which on `http2 on` is a line of its own
+
+
+@dataclass(frozen=True)
+class TLS:
+    """What nginx needs to speak TLS, too.
+
+    Attributes:
+        port: where to listen, on the loopback interface.
+        certificate: a PEM file.
+        key: a PEM file.
+    """
+
+    port: int
+    certificate: Path
+    key: Path
+
 
 @dataclass(frozen=True)
 class Nginx:
@@ -62,6 +79,57 @@ class Nginx:
         return self.child.log.with_name("access.log")
 
 
+def lay_out(
+    prefix: Path,
+    *,
+    port: int,
+    servers: str,
+    static: Path = STATIC,
+    settings: Mapping[str, str] | None = None,
+    tls: TLS | None = None,
+    version: tuple[int, ...] = _HTTP2_ON,
+) -> Path:
+    """Lay out a prefix for nginx, and return the path of its nginx.conf.
+
+    Args:
+        prefix: an empty folder, or one that was laid out before.
+        port: where to listen, on the loopback interface.
+        servers: where uWSGI listens: the text of app_servers.inc.
+        static: the folder behind /static/.
+        settings: values of the templates, in the place of `VALUES`.
+        tls: for TLS, too; plain HTTP then leads there.
+        version: nginx's.
+    """
+    for name in ("logs", "tmp"):
+        (prefix / name).mkdir(parents=True, exist_ok=True)
+    config = prefix / "nginx"
+    shutil.rmtree(config, ignore_errors=True)
+    shutil.copytree(CONFIG, config)
+    filled = config / "conf.d"
+    filled.mkdir()
+    values = {"LISTEN": f"{HOST}:{port}", "STATIC_DIR": str(static), **VALUES}
+    folders = ["templates"]
+    if tls is not None:
+        folders.append("tls")
+        values |= {
+            "TLS_LISTEN": f"{HOST}:{tls.port}",
+            "TLS_CERTIFICATE": str(tls.certificate),
+            "TLS_KEY": str(tls.key),
+            "TLS_ORIGIN": f"https://{HOST}:{tls.port}",
+        }
+    values |= settings or {}
+    for folder in folders:
+        for template in (config / folder).glob("*.template"):
+            text = _fill(template.read_text(encoding="utf-8"), values)
+            if version < _HTTP2_ON:
+                text = text.replace(" ssl;", " ssl http2;").replace("  http2 on;\n", "")
+            (filled / template.stem).write_text(text, encoding="utf-8")
+    (filled / "app_servers.inc").write_text(servers, encoding="utf-8")
+    limit = f"limit_conn upstream {MOST_REQUESTS};\n"
+    (filled / "app_limit.inc").write_text(limit, encoding="utf-8")
+    return config / "nginx.conf"
+
+
 def prepare(
     prefix: Path,
     *,
@@ -69,6 +137,7 @@ def prepare(
     uwsgi_socket: Path,
     static: Path = STATIC,
     settings: Mapping[str, str] | None = None,
+    tls: TLS | None = None,
 ) -> list[str]:
     """Lay out a prefix for nginx, and return the command that runs it there.
 
@@ -78,27 +147,22 @@ def prepare(
         uwsgi_socket: where uWSGI listens.
         static: the folder behind /static/.
         settings: values of the templates, in the place of `VALUES`.
+        tls: for TLS, too; plain HTTP then leads there.
 
     Raises:
-        NativeError: nginx is not installed.
+        NativeError: nginx is not installed, or does not tell its version.
     """
     program = find_program("nginx")
-    for name in ("logs", "tmp"):
-        (prefix / name).mkdir(parents=True, exist_ok=True)
-    config = prefix / "nginx"
-    shutil.rmtree(config, ignore_errors=True)
-    shutil.copytree(CONFIG, config)
-    filled = config / "conf.d"
-    filled.mkdir()
-    values = {"LISTEN": f"{HOST}:{port}", "STATIC_DIR": str(static), **VALUES, **(settings or {})}
-    for template in (config / "templates").glob("*.template"):
-        text = _fill(template.read_text(encoding="utf-8"), values)
-        (filled / template.stem).write_text(text, encoding="utf-8")
-    # The only server there is: never taken for unavailable after an error.
-    servers = f"server unix:{uwsgi_socket} fail_timeout=0;\n"
-    (filled / "app_servers.inc").write_text(servers, encoding="utf-8")
-    limit = f"limit_conn upstream {MOST_REQUESTS};\n"
-    (filled / "app_limit.inc").write_text(limit, encoding="utf-8")
+    lay_out(
+        prefix,
+        port=port,
+        # The only server there is: never taken for unavailable after an error.
+        servers=f"server unix:{uwsgi_socket} fail_timeout=0;\n",
+        static=static,
+        settings=settings,
+        tls=tls,
+        version=_version_of(program),
+    )
     command = [program, "-p", f"{prefix}/", "-c", "nginx/nginx.conf", "-e", "logs/error.log"]
     if os.geteuid() == 0:
         # Else the worker processes become `nobody`, who cannot open uWSGI's socket.
@@ -125,7 +189,12 @@ def check(command: list[str]) -> str:
 
 @contextmanager
 def nginx(
-    prefix: Path, *, port: int, uwsgi_socket: Path, settings: Mapping[str, str] | None = None
+    prefix: Path,
+    *,
+    port: int,
+    uwsgi_socket: Path,
+    settings: Mapping[str, str] | None = None,
+    tls: TLS | None = None,
 ) -> Iterator[Nginx]:
     """Run nginx in front of uWSGI.
 
@@ -134,11 +203,12 @@ def nginx(
         port: where to listen, on the loopback interface.
         uwsgi_socket: where uWSGI listens.
         settings: values of the templates, in the place of `VALUES`.
+        tls: for TLS, too; plain HTTP then leads there.
 
     Raises:
         NativeError: not installed, or it does not start; with the last lines of its log.
     """
-    command = prepare(prefix, port=port, uwsgi_socket=uwsgi_socket, settings=settings)
+    command = prepare(prefix, port=port, uwsgi_socket=uwsgi_socket, settings=settings, tls=tls)
     check(command)
     log = prefix / "logs" / "nginx.log"
     globals_at = command.index("-g") if "-g" in command else None
@@ -156,6 +226,16 @@ def nginx(
     finally:
         # SIGQUIT lets requests in progress finish; SIGTERM would cut them off.
         child.stop(signal.SIGQUIT, _STOP_GRACE)
+
+
+def _version_of(program: str) -> tuple[int, ...]:
+    said = subprocess.run(  # noqa: S603 (our own server)
+        [program, "-v"], capture_output=True, text=True, check=False, timeout=_START_LIMIT
+    ).stderr
+    found = re.search(r"/(\d+)\.(\d+)\.(\d+)", said)
+    if found is None:
+        raise NativeError(f"{program} does not tell its version: {said.strip()}")
+    return tuple(map(int, found.groups()))
 
 
 def _fill(template: str, values: dict[str, str]) -> str:

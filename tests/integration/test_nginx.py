@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from stack.native import nginx
 from stack.native.errors import NativeError
-from tests.integration.helpers import wait_until
+from tests.integration.echo import echo_site
+from tests.integration.helpers import access_log, new_client, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,11 +98,53 @@ def test_pages_and_json_are_compressed(client: httpx.Client) -> None:
     assert client.get("/api/dashboard").headers["content-encoding"] == "gzip"
 
 
-def test_a_body_that_nobody_reads_does_not_break_the_answer(client: httpx.Client) -> None:
-    assert client.post("/", content=b"x" * 60_000).status_code == 405
-    assert client.post("/", content=b"x" * 70_000).status_code == 413
+def test_the_log_is_json_and_says_where_the_time_went(client: httpx.Client, site: Site) -> None:
+    given = "for-the-log-1"
+    agent = 'an "agent" \\ with\ttabs'
+    headers = {"X-Request-ID": given, "User-Agent": agent, "Referer": "http://elsewhere/"}
+    answer = client.get("/sleep/python?seconds=0.1", headers=headers)
+    wait_until(lambda: given in site.nginx.access_log.read_text(), what="nginx's log")
+    (line,) = (line for line in access_log(site.nginx.access_log) if line["id"] == given)
+    assert datetime.fromisoformat(line.pop("time"))
+    seconds, connect = line.pop("seconds"), line.pop("upstream_connect")
+    header, response = line.pop("upstream_header"), line.pop("upstream_response")
+    assert all(len(times) == 1 for times in (connect, header, response))
+    assert 0 <= connect[0] <= header[0] <= response[0] <= seconds + 0.002  # each is rounded
+    assert header[0] >= 0.09
+    assert line == {
+        "id": given,
+        "client": "127.0.0.1",
+        "method": "GET",
+        "path": "/sleep/python?seconds=0.1",
+        "protocol": "HTTP/1.1",
+        "tls": "",
+        "status": 200,
+        "bytes": int(answer.headers["content-length"]),
+        "limit_req": "",
+        "limit_conn": "PASSED",
+        "upstream": f"unix:{site.uwsgi.socket}",
+        "upstream_status": [200],
+        "referrer": "http://elsewhere/",
+        "agent": agent,
+    }
 
 
-def test_long_headers_reach_the_application(client: httpx.Client) -> None:
-    headers = {f"X-Long-{number}": "x" * 7_000 for number in range(3)}
-    assert client.get("/healthz", headers=headers).status_code == 200
+def test_the_answer_tells_how_long_the_request_waited_for_a_thread(client: httpx.Client) -> None:
+    for said in "t=1", "t=99999999999", "nonsense":
+        timing = client.get("/healthz", headers={"X-Request-Start": said}).headers["server-timing"]
+        found = re.fullmatch(r"queue;dur=([\d.]+)", timing)
+        assert found
+        assert 0 <= float(found[1]) < 10_000
+
+
+def test_lines_of_tasks_carry_the_id_of_their_request(tmp_path: Path) -> None:
+    given = "goes-to-the-tasks"
+    with echo_site(tmp_path) as site, new_client(site.nginx.url) as client:
+        names = client.get("/in-tasks", headers={"X-Request-ID": given}).json()
+        log = site.uwsgi.child.log
+        wait_until(lambda: log.read_text().count("a task on") == 2, what="the application's log")
+        lines = [line for line in log.read_text().splitlines() if "a task on" in line]
+    assert any(name.startswith("commonpool") for name in names)
+    for name in names:
+        (line,) = (line for line in lines if line.endswith(f"a task on {name}"))
+        assert f"[{given}]" in line
