@@ -84,6 +84,7 @@ class StatementCall(Call):
         # At most one; in a list, from which only one thread can take it.
         self._reserved: list[ConnectionShare] = []
         self._at_worker = False
+        self._is_left = False  # to be made when its result is needed
         self._connections = budget_of(stand.real)
         self.budget = self._connections if replica is None else budget_of(replica.engine)
 
@@ -168,12 +169,11 @@ class StatementCall(Call):
                 return self._on_worker()
             # Who has its future may not want it any more: it is made when the result is asked for.
             if threading.get_ident() != self._thread or self.future is not None:
+                self._is_left = True
                 return None
-            replica = self._replica
-            share = None if replica is None else self._budget_at(replica).take()
-            if share is not None:
-                value = self._borrow(share, replica)
-                return self.make_at_home() if value is None else value
+            value = self._at_replica()
+            if value is not None:
+                return value
             if self._may_borrow():
                 share = self._connections.take(at_any_rate=True)
                 assert share is not None  # noqa: S101 - at any rate
@@ -192,6 +192,17 @@ class StatementCall(Call):
             return None
         count("on_workers")
         return self._on(connection)
+
+    def _at_replica(self) -> CursorResult[Any] | None:
+        """Execute the statement here as a worker would; `None` where no replica is to do that.
+
+        Nor where it has no connection to spare, or does not answer.
+        """
+        replica = self._replica
+        if replica is None:
+            return None
+        share = self._budget_at(replica).take()
+        return None if share is None else self._borrow(share, replica)
 
     def _may_borrow(self) -> bool:
         """Whether it may be made on a connection that is given back at once.
@@ -263,6 +274,11 @@ class StatementCall(Call):
         """
         session = self._stand.session
         return session.get_transaction() is not self._transaction or has_changes(session)
+
+    def make_late(self) -> CursorResult[Any]:
+        """Make it now that its result is needed; on the session's thread."""
+        value = self._at_replica() if self._is_left and not self.is_stale() else None
+        return self.make_at_home() if value is None else value
 
     def make_at_home(self) -> CursorResult[Any]:
         """Make it on the session's own connection; on its thread."""

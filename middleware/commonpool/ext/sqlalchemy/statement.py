@@ -392,5 +392,5 @@ def execute(
         finally:
             del failure, call  # the error's traceback leads to this frame
     if call.value is None or call.is_stale():
-        return call.make_at_home()
+        return call.make_late()
     return call.value
