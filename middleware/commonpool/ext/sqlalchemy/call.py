@@ -114,7 +114,9 @@ class StatementCall(Call):
 
     def secure(self) -> Share | None:
         """Check a connection out; `None` where the budget has none, or there is none to be had."""
-        replica, share = self._replica, None
+        # Once the replica has let it down, it waits for a connection of the primary's.
+        replica = None if self.budget is self._connections else self._replica
+        share: ConnectionShare | None = None
         with suppress(IndexError):
             share = self._reserved.pop()
         if share is None:
