@@ -45,6 +45,7 @@ from commonpool.ext.sqlalchemy import (
     send_reads,
     stats,
 )
+from commonpool.ext.sqlalchemy.engines import budget_of
 from commonpool.owner import current
 from tests.helpers import Gate, wait_until
 from tests.sqlalchemy.asking import THINGS, WAYS, in_the_session, plain
@@ -638,8 +639,12 @@ def test_a_dead_replica_is_asked_once_in_a_while_and_used_again_when_it_is_back(
 
 @pytest.mark.usefixtures("replica")
 def test_many_requests_at_once_get_their_answers_while_the_replica_dies_and_comes_back(
-    servers: Replication, primary: Engine, killed: Callable[[], None]
+    servers: Replication,
+    primary: Engine,
+    killed: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(replicas, "AWAY", 0.3)
     gate, errors, rounds = Gate(), [], [0] * 8
     over = threading.Event()
 
@@ -671,7 +676,7 @@ def test_many_requests_at_once_get_their_answers_while_the_replica_dies_and_come
         servers.replica.start()
         assert all_go_on(), errors
         before = stats()
-        wait_until(lambda: stats().on_replicas > before.on_replicas, limit=replicas.AWAY + 10)
+        wait_until(lambda: stats().on_replicas > before.on_replicas)
     finally:
         over.set()
         for thread in threads:
@@ -757,6 +762,39 @@ def test_an_error_of_the_primarys_after_the_replicas_is_told(
     wrong = text("SELECT n FROM nowhere").execution_options(may_be_stale=True)
     with pytest.raises(DBAPIError, match="nowhere"):
         scalars(session, wrong)
+
+
+def test_what_a_replica_has_let_down_waits_for_the_primary_alone(
+    primary: Engine, replica: Engine, session: Session
+) -> None:
+    of_primary, of_replica = budget_of(primary), budget_of(replica)
+    limit_connections(primary, 2)  # of which the session has one in the end
+    limit_connections(replica, 1)
+    held = [of_primary.take(at_any_rate=True) for _ in range(2)]
+    refused = []
+
+    @event.listens_for(replica, "do_connect")
+    def refuse(*_: object) -> None:
+        refused.append(of_replica.take(at_any_rate=True))
+        raise ConnectionRefusedError("not now")
+
+    def free_the_primary() -> None:
+        wait_until(lambda: process.current_pool().are_waiting_for(of_primary))
+        for share in held:
+            assert share is not None
+            share.give_back()
+
+    before = stats()
+    thread = threading.Thread(target=free_the_primary)
+    thread.start()
+    # the caller is busy with the second, on its session's own connection
+    assert scalars(session, STALE_WHERE, select(func.sleep(2))) == [PRIMARY, 0]
+    thread.join()
+    (share,) = refused
+    assert share is not None
+    share.give_back()
+    assert stats().on_workers == before.on_workers + 1
+    assert stats().put_off <= before.put_off + 2  # it is no busy wait
 
 
 # What is refused

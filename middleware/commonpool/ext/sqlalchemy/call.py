@@ -191,6 +191,7 @@ class StatementCall(Call):
         share = self.share
         connection = share.connection if isinstance(share, ConnectionShare) else None
         if connection is None:
+            self._is_left = True
             return None
         count("on_workers")
         return self._on(connection)
@@ -251,7 +252,8 @@ class StatementCall(Call):
             if not replica.has_lost(connection, error):
                 raise
             return None
-        count("on_replicas")
+        if value is not None:
+            count("on_replicas")
         return value
 
     def _execute(self, connection: Connection) -> CursorResult[Any] | None:

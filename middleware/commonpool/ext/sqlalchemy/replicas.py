@@ -85,9 +85,7 @@ class Replica:
                 self._asked_again_at = now + AWAY  # for this one to find out, alone
         try:
             with connecting_until(min(deadline, now + CONNECT_WITHIN)):
-                connection = self.engine.connect()
-            if options:
-                connection = connection.execution_options(**options)
+                connection = with_options(self.engine.connect(), options)
         except Exception as error:
             if is_no_answer(error):
                 self._note_away(error)
@@ -142,6 +140,15 @@ class Replica:
             was_away, self._is_away = self._is_away, False
         if was_away:
             log.warning("%r answers again, and serves reads", self.engine.url)
+
+
+def with_options(connection: Connection, options: dict[str, Any]) -> Connection:
+    """A connection with execution options, some of which ask the server; or it is given back."""
+    try:
+        return connection.execution_options(**options) if options else connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def is_no_answer(error: Exception) -> bool:
