@@ -36,8 +36,9 @@ class Replication:
         self.primary = Server.started(
             "mariadb", cleanup, options=(f"--server-id={PRIMARY}", "--log-bin")
         )
+        # durable: else what it had would come back only a moment after it was killed and started
         self.replica = Server.started(
-            "mariadb", cleanup, options=(f"--server-id={REPLICA}", "--read-only=1")
+            "mariadb", cleanup, durable=True, options=(f"--server-id={REPLICA}", "--read-only=1")
         )
         account = f"'{_USER}'@'127.0.0.1'"
         _as_root(
