@@ -18,7 +18,7 @@ from stack.native.programs import find_program
 from stack.native.users import User, database_user, own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 DATABASE = "flights"
@@ -65,13 +65,16 @@ class MariaDB:
 
 
 @contextmanager
-def mariadb(folder: Path, run: Path, *, durable: bool = False) -> Iterator[MariaDB]:
+def mariadb(
+    folder: Path, run: Path, *, durable: bool = False, options: Sequence[str] = ()
+) -> Iterator[MariaDB]:
     """Run MariaDB, with the database ``flights`` and a user of that name who owns it.
 
     Args:
         folder: for its data and log. What is there already is used again.
         run: for its socket; a short path, since a UNIX socket's is limited to 107 bytes.
         durable: what is committed survives a crash. Without it, loading is much faster.
+        options: more of the server's own.
 
     Raises:
         NativeError: not installed, or it does not start; with the last lines of its log.
@@ -104,6 +107,7 @@ def mariadb(folder: Path, run: Path, *, durable: bool = False) -> Iterator[Maria
             f"--max-connections={MAX_CONNECTIONS}",
             "--character-set-server=utf8mb4",
             *([] if durable else _THROW_AWAY),
+            *options,
             *_as_root(user),
         ],
         log=folder / "mariadb.log",

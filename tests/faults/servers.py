@@ -6,7 +6,7 @@ import os
 import signal
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
@@ -41,11 +41,11 @@ class Server(Database):
     _cleanup: ExitStack
 
     @classmethod
-    def started(cls, family: str, cleanup: ExitStack) -> Server:
-        """Start one; it ends with `cleanup`."""
+    def started(cls, family: str, cleanup: ExitStack, **options: Any) -> Self:
+        """Start one; it ends with `cleanup`. The options are those of what starts it."""
         folder, run = cleanup.enter_context(run_folder()), cleanup.enter_context(run_folder())
-        start = {"mariadb": mariadb, "postgresql": postgresql}[family]
-        running = cleanup.enter_context(start(folder, run))
+        start: Any = {"mariadb": mariadb, "postgresql": postgresql}[family]
+        running = cleanup.enter_context(start(folder, run, **options))
         # over TCP, as who comes through a proxy: an account sees no statements but its own
         url = getattr(running, "tcp_url", running.url)
         server = cls(family, url, family, cleanup)
@@ -58,6 +58,12 @@ class Server(Database):
         """Its address through a proxy, for a driver of SQLAlchemy's."""
         url = make_url(self.url).set(port=port)
         return url if driver is None else url.set(drivername=driver)
+
+    @property
+    def socket(self) -> str:
+        """MariaDB's UNIX socket, through which its root is let in."""
+        option = "--socket="
+        return next(o.removeprefix(option) for o in self._command if o.startswith(option))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ from tests.sqlalchemy.databases import (
     required,
     wanted,
 )
+from tests.sqlalchemy.replication import Replication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +98,19 @@ def mariadb_server() -> Iterator[MariaDB]:
             _missing(str(error), "mariadb")
         _create(_with_installed_driver(server.url, "mariadb"))
         yield server
+
+
+@pytest.fixture(scope="session")
+def two_mariadb_servers() -> Iterator[Replication]:
+    """MariaDB with all the tables, and a replica of it."""
+    if module := missing_driver("mariadb-mysqlclient"):
+        _missing(f"the module {module} is not installed", "mariadb-mysqlclient")
+    with ExitStack() as stack:
+        try:
+            servers = Replication(stack)
+        except NativeError as error:
+            _missing(str(error), "mariadb")
+        yield servers
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ class Page:
         self.names: dict[str, Any] = {
             "__name__": "page",
             "DATABASE_URL": database.url,
+            "REPLICA_URL": database.url,  # without any lag
             "engine": engine,
             "User": User,
             "Order": Order,
@@ -94,6 +95,9 @@ class Page:
         """Close what the blocks have left open."""
         for session in self.values("session"):
             session.close()
+        for replica in self.values("replica"):
+            wait_for_connections(replica)
+            replica.dispose()
         if "app" in self.names:
             with self.names["app"].app_context():
                 engine = self.names["db"].engine
@@ -120,6 +124,7 @@ def test_every_block_runs_and_says_what_a_session_would(page: Page, database: Da
     before = stats()
     page.run()
     assert stats().on_workers > before.on_workers
+    assert stats().on_replicas == before.on_replicas + 1
 
     rows = models.ROWS
     active = [row["name"] for row in rows["users"] if row["active"]]
@@ -133,6 +138,7 @@ def test_every_block_runs_and_says_what_a_session_would(page: Page, database: Da
     assert len(names["some_items"][0]) == 5
     assert names["some_items"][1] == names["number"] == models.ITEMS
     assert names["result"].scalar_one() == 1
+    assert [item.id for item in names["items"].scalars()] == [1, 2, 3, 4, 5]
     assert names["numbers"].at_home["asked to by an execution option"] >= 1
 
     with Session(names["engine"]) as session:

@@ -74,6 +74,7 @@ IN_ORDER_SQLALCHEMY = [
     "stand",
     "sessions",
     "finding",
+    "replicas",
     "scoped",
     "snapshots",
     "rows",

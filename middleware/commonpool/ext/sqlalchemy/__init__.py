@@ -21,6 +21,7 @@ from commonpool.ext.sqlalchemy import (
 )
 from commonpool.ext.sqlalchemy.engines import limit_connections
 from commonpool.ext.sqlalchemy.finding import session_providers
+from commonpool.ext.sqlalchemy.replicas import send_reads
 from commonpool.ext.sqlalchemy.scoped import register_scoped_session
 from commonpool.ext.sqlalchemy.sessions import prepare_connection
 from commonpool.ext.sqlalchemy.stats import StatementStats, stats
@@ -30,6 +31,7 @@ __all__ = [
     "limit_connections",
     "prepare_connection",
     "register_scoped_session",
+    "send_reads",
     "session_providers",
     "stats",
 ]

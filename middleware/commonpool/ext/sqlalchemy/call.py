@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from commonpool.budget import Share
 from commonpool.ext.sqlalchemy.connecting import connecting_until
-from commonpool.ext.sqlalchemy.engines import ConnectionShare, budget_of
+from commonpool.ext.sqlalchemy.engines import ConnectionBudget, ConnectionShare, budget_of
 from commonpool.ext.sqlalchemy.limits import limit_on_server
+from commonpool.ext.sqlalchemy.replicas import Replica
 from commonpool.ext.sqlalchemy.rows import AWAY, StaysAtHomeError, execute_buffered, free_rows
 from commonpool.ext.sqlalchemy.running_statement import first_line
 from commonpool.ext.sqlalchemy.sessions import has_changes, own_connection, prepare_for
@@ -35,6 +36,8 @@ class StatementCall(Call):
         A worker has its connection before it claims the call, and gives it back with all rows read.
         On the session's thread it is made on the session's own connection; while others wait for
         one, by a session that has none, on one that is given back with all rows read.
+        What a replica is to serve is made there, on either thread, while it has a connection to
+        spare, and answers; else it is made as if there was none.
 
     Its value is the result; `None` where there was no connection for it, the thread is another one,
     or it has a future: then it is still to be made, on the session's thread.
@@ -47,6 +50,7 @@ class StatementCall(Call):
         thread: its session's: that of the task which needs it.
         connection_options: for a connection that is not the session's own.
         snapshot: what it is to see, if that was asked for.
+        replica: what is to serve it, if that is not the primary.
     """
 
     value: CursorResult[Any] | None
@@ -61,6 +65,7 @@ class StatementCall(Call):
         thread: int,
         connection_options: dict[str, Any],
         snapshot: SharedSnapshot | None = None,
+        replica: Replica | None = None,
     ) -> None:
         super().__init__()
         session = stand.session
@@ -69,6 +74,7 @@ class StatementCall(Call):
         self._parameters = parameters
         self._options = options
         self._snapshot = snapshot
+        self._replica = replica
         self._thread = thread
         self._transaction = session.get_transaction()
         self._own_options = dict(connection_options)
@@ -76,9 +82,11 @@ class StatementCall(Call):
             self._own_options["isolation_level"] = "REPEATABLE READ"
         self._session_info = session.info
         # At most one; in a list, from which only one thread can take it.
-        self._reserved: list[Share] = []
+        self._reserved: list[ConnectionShare] = []
         self._at_worker = False
-        self.budget = self._connections = budget_of(stand.real)
+        self._is_left = False  # to be made when its result is needed
+        self._connections = budget_of(stand.real)
+        self.budget = self._connections if replica is None else budget_of(replica.engine)
 
     @property
     def name(self) -> str:
@@ -87,12 +95,12 @@ class StatementCall(Call):
 
     @property
     def engine(self) -> Engine:
-        """Whose connection it needs."""
+        """The session's."""
         return self._stand.real
 
     def reserve(self) -> bool:
         """Count a connection for it from now on, if there is one to be had."""
-        share = self._connections.take()
+        share = self._budget_at(self._replica).take()
         if share is None:
             return False
         self._reserved.append(share)
@@ -106,29 +114,46 @@ class StatementCall(Call):
 
     def secure(self) -> Share | None:
         """Check a connection out; `None` where the budget has none, or there is none to be had."""
-        share: Share | None = None
+        # Once the replica has let it down, it waits for a connection of the primary's.
+        replica = None if self.budget is self._connections else self._replica
+        share: ConnectionShare | None = None
         with suppress(IndexError):
             share = self._reserved.pop()
         if share is None:
+            share = self._budget_at(replica).take()
+        if share is not None and replica is not None and not self._is_connected(share, replica):
+            count("replica_away")
+            self.budget, replica = self._connections, None
             share = self._connections.take()
-        if not isinstance(share, ConnectionShare):
+        if share is None or (replica is None and not self._is_connected(share)):
             count("put_off")
             return None
+        return share
+
+    def _is_connected(self, share: ConnectionShare, replica: Replica | None = None) -> bool:
+        """Whether there is a connection for a share, checked out now; else it is given back."""
         context = self.context if self.context is not None else self.fan_out.context
         try:
-            share.connection = context.copy().run(self._connect)
+            share.connection = context.copy().run(self._connect, replica)
         except BaseException as error:  # its caller will meet the same, and be told
-            share.budget.pause()
+            if replica is None:
+                share.budget.pause()
             share.give_back()
             if not isinstance(error, Exception):
                 raise
-            count("put_off")
-            return None
+            return False
         share.connected()
-        return share
+        return True
 
-    def _connect(self) -> Connection:
-        with connecting_until(self.fan_out.deadline):
+    def _budget_at(self, replica: Replica | None) -> ConnectionBudget:
+        return self._connections if replica is None else budget_of(replica.engine)
+
+    def _connect(self, replica: Replica | None = None) -> Connection:
+        deadline = self.fan_out.deadline
+        if replica is not None:
+            of_primary = self.engine.get_execution_options()
+            return replica.connect(deadline, {**of_primary, **self._own_options})
+        with connecting_until(deadline):
             connection = self.engine.connect()
         return (
             connection.execution_options(**self._own_options) if self._own_options else connection
@@ -146,9 +171,15 @@ class StatementCall(Call):
                 return self._on_worker()
             # Who has its future may not want it any more: it is made when the result is asked for.
             if threading.get_ident() != self._thread or self.future is not None:
+                self._is_left = True
                 return None
+            value = self._at_replica()
+            if value is not None:
+                return value
             if self._may_borrow():
-                return self._borrow()
+                share = self._connections.take(at_any_rate=True)
+                assert share is not None  # noqa: S101 - at any rate
+                return self._borrow(share)
             return self.make_at_home()
         except Exception as error:
             free_rows(error)
@@ -160,9 +191,21 @@ class StatementCall(Call):
         share = self.share
         connection = share.connection if isinstance(share, ConnectionShare) else None
         if connection is None:
+            self._is_left = True
             return None
         count("on_workers")
         return self._on(connection)
+
+    def _at_replica(self) -> CursorResult[Any] | None:
+        """Execute the statement here as a worker would; `None` where no replica is to do that.
+
+        Nor where it has no connection to spare, or does not answer.
+        """
+        replica = self._replica
+        if replica is None:
+            return None
+        share = self._budget_at(replica).take()
+        return None if share is None else self._borrow(share, replica)
 
     def _may_borrow(self) -> bool:
         """Whether it may be made on a connection that is given back at once.
@@ -177,25 +220,43 @@ class StatementCall(Call):
             and own_connection(self._stand.session, self.engine) is None
         )
 
-    def _borrow(self) -> CursorResult[Any] | None:
+    def _borrow(
+        self, share: ConnectionShare, replica: Replica | None = None
+    ) -> CursorResult[Any] | None:
         """Execute the statement here as a worker would; `None` where the database refuses that."""
-        share = self._connections.take(at_any_rate=True)
-        assert share is not None  # noqa: S101 - at any rate
         try:
             try:
-                connection = share.connection = self._connect()
-            except DBAPIError:
+                connection = share.connection = self._connect(replica)
+            except Exception as error:
+                if replica is not None:
+                    count("replica_away")
+                elif not isinstance(error, DBAPIError):
+                    raise
                 return None
             share.connected()
             count("by_callers")
             return self._on(connection)
         finally:
             share.give_back()
-            if self._connections.has_room():
-                freed(self._connections)
+            if share.budget.has_room():
+                freed(share.budget)
 
     def _on(self, connection: Connection) -> CursorResult[Any] | None:
         """Execute the statement on a connection that is nobody's."""
+        replica = self._replica
+        if replica is None or connection.engine is self.engine:
+            return self._execute(connection)
+        try:
+            value = self._execute(connection)
+        except Exception as error:
+            if not replica.has_lost(connection, error):
+                raise
+            return None
+        if value is not None:
+            count("on_replicas")
+        return value
+
+    def _execute(self, connection: Connection) -> CursorResult[Any] | None:
         if self._snapshot is not None:
             try:
                 self._snapshot.take_on(connection)
@@ -217,6 +278,11 @@ class StatementCall(Call):
         """
         session = self._stand.session
         return session.get_transaction() is not self._transaction or has_changes(session)
+
+    def make_late(self) -> CursorResult[Any]:
+        """Make it now that its result is needed; on the session's thread."""
+        value = self._at_replica() if self._is_left and not self.is_stale() else None
+        return self.make_at_home() if value is None else value
 
     def make_at_home(self) -> CursorResult[Any]:
         """Make it on the session's own connection; on its thread."""

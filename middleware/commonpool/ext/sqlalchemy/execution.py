@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExecutionContext
 
-from commonpool.ext.sqlalchemy import engines, rows, sessions, stopping
+from commonpool.ext.sqlalchemy import engines, replicas, rows, sessions, stopping
 from commonpool.ext.sqlalchemy.sessions import Leaves
 from commonpool.task import Task, running
 
@@ -40,6 +40,8 @@ class _Execution:
         context: ExecutionContext = arguments[-1]
         task = running.task
         connection = context.root_connection
+        if replicas.replicas:
+            replicas.note(connection, context)
         if (
             task is not None
             and task.keeps_statements

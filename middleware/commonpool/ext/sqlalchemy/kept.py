@@ -14,6 +14,7 @@ from commonpool.adapters import as_task
 from commonpool.ext.sqlalchemy.call import name_of
 from commonpool.ext.sqlalchemy.engines import has_idle_connection
 from commonpool.ext.sqlalchemy.finding import found_session
+from commonpool.ext.sqlalchemy.replicas import may_be_served
 from commonpool.ext.sqlalchemy.rows import make_objects
 from commonpool.ext.sqlalchemy.sessions import claim, explain_loss, has_connection
 from commonpool.ext.sqlalchemy.statement import StatementTask
@@ -102,9 +103,14 @@ def ask(session: Session, thing: Any) -> Any:
 
 
 def keep(things: list[Any], fan_out: FanOut, session: Any) -> KeptStatements | None:
-    """What runs things as one, if one session is asked for all of them, and has a connection."""
+    """What runs things as one, if one session is asked for all of them, and has a connection.
+
+    What a replica may serve is not for the session's own connection, busy as the machine may be.
+    """
     asked: list[Any] = []
     for thing in things:
+        if may_be_served(thing):
+            return None
         if isinstance(thing, Executable) and not isinstance(thing, Query):
             asked.append(thing)
             continue

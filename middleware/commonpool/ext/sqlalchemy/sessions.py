@@ -46,11 +46,13 @@ class Home:
 
     Attributes:
         written: the latest transaction of the connection in which a write was executed.
+        session: whose connection it is.
     """
 
     process: int
     task: ref[Task] | None
     written: ref[Transaction] | None = None
+    session: ref[Session] | None = None
 
     def is_here(self) -> bool:
         """Whether that task is the one that this thread runs, or is done."""
@@ -157,6 +159,12 @@ def own_connection(session: Session, engine: Engine) -> Connection | None:
     return None
 
 
+def session_of(connection: Connection) -> Session | None:
+    """Whose own connection this is, if it is a session's."""
+    home = _homes.get(connection)
+    return None if home is None or home.session is None else home.session()
+
+
 LOST = (
     "The session's own connection was lost by that, and its transaction with it: call the "
     "session's rollback() before it is used again."
@@ -229,7 +237,8 @@ def on_begin(session: Session, _transaction: object, connection: Any) -> None:
         check_belongs_here(session)
     note_use(connection, running.task)
     if connection not in _homes:
-        _homes[connection] = here()
+        home = _homes[connection] = here()
+        home.session = ref(session)
         known = _connections.get(session)
         if known is None:
             known = _connections[session] = WeakSet()

@@ -18,6 +18,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 from commonpool.ext.sqlalchemy.call import StatementCall, name_of
 from commonpool.ext.sqlalchemy.engines import has_one_connection
 from commonpool.ext.sqlalchemy.finding import check_engine, found_session
+from commonpool.ext.sqlalchemy.replicas import MAY_BE_STALE, Replica, replica_for
 from commonpool.ext.sqlalchemy.sessions import (
     check_belongs_here,
     claim,
@@ -70,6 +71,7 @@ class StatementTask(StagedTask):
         self._at_home: Reason | None = None
         self._asked_here: Reason | None = None  # why it has no greenlet of its own
         self._shares_snapshot = False
+        self._may_be_stale: bool | None = None
         self._greenlet: StatementGreenlet | None = None
         self._let_go = _left.let_go
 
@@ -190,6 +192,9 @@ class StatementTask(StagedTask):
         if reason is not None:
             self._at_home = reason
             count(reason)
+        option = state.execution_options.get(MAY_BE_STALE)
+        if option is not None:  # what its answer needs further says nothing of it
+            self._may_be_stale = bool(option)
         return reason
 
     def _check_snapshot(
@@ -212,6 +217,12 @@ class StatementTask(StagedTask):
         if not self._shares_snapshot:
             return None
         return snapshot_of(self.fan_out, self.session, engine, options)
+
+    def replica(self, session: Session, engine: Engine) -> Replica | None:
+        """The replica that is to serve its next call, if one is."""
+        if self._shares_snapshot:  # it is the primary's
+            return None
+        return replica_for(engine, session, self._may_be_stale)
 
     def close(self) -> None:
         """Let go of the greenlet: what it was about to do is not done."""
@@ -349,6 +360,7 @@ def new_call(
         thread=task.thread,
         connection_options=own,
         snapshot=task.snapshot(stand.real, own),
+        replica=task.replica(stand.session, stand.real),
     )
 
 
@@ -380,5 +392,5 @@ def execute(
         finally:
             del failure, call  # the error's traceback leads to this frame
     if call.value is None or call.is_stale():
-        return call.make_at_home()
+        return call.make_late()
     return call.value

@@ -34,6 +34,10 @@ class StatementStats:
         put_off: how often a worker found no connection, and left a statement to its caller.
         stopped: statements that were stopped in the server, past their deadline.
         cut_off: connections that were cut, since the database did not answer any more.
+        on_replicas: of the calls that workers and callers made, those that a replica has served.
+        replica_away: calls that the primary was to serve instead, since the replica did not answer.
+        replica_lost: how often a replica's connection was lost under a statement, which the primary
+            has served then.
     """
 
     on_workers: int
@@ -42,6 +46,9 @@ class StatementStats:
     put_off: int
     stopped: int
     cut_off: int
+    on_replicas: int
+    replica_away: int
+    replica_lost: int
 
 
 _lock = threading.Lock()
@@ -65,4 +72,7 @@ def stats() -> StatementStats:
         put_off=counts.get("put_off", 0),
         stopped=counts.get("stopped", 0),
         cut_off=counts.get("cut_off", 0),
+        on_replicas=counts.get("on_replicas", 0),
+        replica_away=counts.get("replica_away", 0),
+        replica_lost=counts.get("replica_lost", 0),
     )
