@@ -93,6 +93,12 @@ def dies(how: str) -> None:
     os.kill(os.getpid(), signal.Signals[how])
 
 
+def waiting_here(dask_worker: Any) -> int:
+    """How many calls a Dask worker has that it has not begun."""
+    states = [task.state for task in dask_worker.state.tasks.values()]
+    return sum(state in ("ready", "waiting", "constrained") for state in states)
+
+
 def returns_a_lambda() -> Any:
     return lambda: None
 
