@@ -399,14 +399,15 @@ def test_a_program_ends_at_once_and_in_silence_with_processes_that_wait():
 
 
 PROGRAM_THAT_WAITS = """
-    import os, signal, sys
+    import os, pathlib, signal
     from commonpool import run_in_parallel
     from commonpool.ext.offload import offload
     from tests.offload import work
     from tests.helpers import wait_until
     import threading
     def end():
-        wait_until(lambda: os.path.exists(os.path.join({folder!r}, "order")))
+        order = pathlib.Path({folder!r}, "order")
+        wait_until(lambda: order.exists() and order.read_text().endswith("\\n"))
         os.kill(os.getpid(), signal.{signal})
     threading.Thread(target=end, daemon=True).start()
     run_in_parallel([offload(work.never_ends)({folder!r}, "it")])
