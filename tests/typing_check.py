@@ -16,6 +16,7 @@ from commonpool import (
     current_executor,
     run_in_parallel,
 )
+from commonpool.ext.offload import offload
 from commonpool.testing import inline, reset
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ def fan_outs(tasks: Iterable[Callable[[], str]]) -> None:
     assert_type(run_in_parallel(tasks, timeout=2), list[str])
     assert_type(run_in_parallel({"a": count}, timeout=0.5), dict[str, int])
     assert_type(run_in_parallel({1: count}), dict[int, int])
+
+
+@offload
+def length(text: str) -> int:
+    return len(text)
+
+
+def offloaded() -> None:
+    assert_type(run_in_parallel([length("a"), offload(count)()]), list[int])
+    length(1)  # type: ignore[arg-type]
 
 
 def executors(executor: OwnerExecutor) -> None:

@@ -18,7 +18,8 @@ budgets: WeakKeyDictionary[CodeType, Budget] = WeakKeyDictionary()
 """Of which budget a function is known to need a share, by its code (adapters find out)."""
 
 async_adapters: list[Callable[[object], Task | None]] = []
-"""Asked for a task for what a worker cannot run, since it is asynchronous; `None` for all else."""
+"""Asked for a task for what a worker cannot run: what is asynchronous, what another process is to
+run; `None` for all else."""
 
 
 @singledispatch
@@ -73,6 +74,14 @@ def task_of(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return as_task(partial(fn, *args, **kwargs))
 
 
+def mapped_task(fn: Callable[..., Any], args: tuple[Any, ...]) -> Task:
+    """What `map` calls, for one item, as a task."""
+    call = partial(fn, *args)
+    if async_adapters and type(fn) is not FunctionType and (task := _async_task(call)) is not None:
+        return task
+    return Task(call)
+
+
 def _method_task(receiver: object, call: Callable[[], Any]) -> Task:
     make = as_method_task.dispatch(type(receiver))
     if make is _any_method_task:
@@ -83,7 +92,7 @@ def _method_task(receiver: object, call: Callable[[], Any]) -> Task:
 
 
 def _async_task(thing: object) -> Task | None:
-    """A task for something asynchronous; `None` for all else."""
+    """A task for what a worker cannot run; `None` for all else."""
     return next(filter(None, (adapter(thing) for adapter in async_adapters)), None)
 
 

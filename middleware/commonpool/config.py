@@ -9,7 +9,9 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from commonpool.errors import ConfigError
 
@@ -36,6 +38,12 @@ class PoolConfig:
         drain_timeout: seconds that started and background work may take when the process exits.
         max_coroutines: coroutines that are under way at a time in this process, besides one for
             each caller that waits, and what coroutines submit (see `commonpool.ext.asyncio`).
+        offload: what runs offloaded calls (see `commonpool.ext.offload`): ``"local"``, processes
+            of this machine; ``"dask://host:port"``, a Dask cluster; ``"caller"``, who waits.
+        offload_workers: processes for offloaded calls that this process may have; `None` for as
+            many as it may use processors.
+        offload_fallback: what becomes of a call while the Dask cluster is away: ``"error"`` raises
+            `OffloadUnavailable`, ``"local"`` has a process of this machine run it.
 
     Raises:
         ConfigError: a value is of the wrong type, or out of its range.
@@ -48,6 +56,9 @@ class PoolConfig:
     deadline: float | None = None
     drain_timeout: float = 10.0
     max_coroutines: int = 1000
+    offload: str = "local"
+    offload_workers: int | None = None
+    offload_fallback: Literal["error", "local"] = "error"
 
     def __post_init__(self) -> None:
         check(dataclasses.asdict(self), spelling=str)
@@ -137,6 +148,21 @@ def seconds(value: object, least: float, most: float) -> bool:
         return False
 
 
+def place_to_offload(value: object) -> bool:
+    """Whether this names what runs offloaded calls; a cluster only where its client is there."""
+    if not isinstance(value, str):
+        return False
+    if value in ("local", "caller"):
+        return True
+    try:
+        parts = urlsplit(value)
+        has_port = bool(parts.port)
+    except ValueError:
+        return False
+    is_plain = value == f"dask://{parts.netloc}" and parts.username is None
+    return is_plain and has_port and bool(parts.hostname) and find_spec("distributed") is not None
+
+
 # For each knob: what its value must be, and whether a value is that (beside all the others).
 KNOBS: dict[str, tuple[str, Callable[[object, Mapping[str, object]], bool]]] = {
     "max_workers": (
@@ -167,7 +193,20 @@ KNOBS: dict[str, tuple[str, Callable[[object, Mapping[str, object]], bool]]] = {
         f"a whole number from 1 to {MOST_WAITING}",
         lambda value, _: whole(value, MOST_WAITING),
     ),
+    "offload": (
+        "'local', 'caller', or 'dask://host:port' with distributed installed (commonpool[dask])",
+        lambda value, _: place_to_offload(value),
+    ),
+    "offload_workers": (
+        f"a whole number from 1 to {MOST_WORKERS}, or None for one for each usable processor",
+        lambda value, _: value is None or whole(value, MOST_WORKERS),
+    ),
+    "offload_fallback": (
+        "'error' or 'local'",
+        lambda value, _: value in ("error", "local"),
+    ),
 }
+TEXTS = ("overflow", "offload", "offload_fallback")
 DEFAULTS: dict[str, object] = {knob.name: knob.default for knob in dataclasses.fields(PoolConfig)}
 
 
@@ -190,7 +229,7 @@ def from_text(knob: str, value: object, spelling: Callable[[str], str]) -> objec
     text = value.strip()
     if text.lower() == "none" and DEFAULTS[knob] is None:
         return None
-    if knob == "overflow":
+    if knob in TEXTS:
         return text
     with contextlib.suppress(ValueError):
         if text.isascii() and "_" not in text:  # Python would read 1_0 too, and other digits

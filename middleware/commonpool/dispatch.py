@@ -949,6 +949,7 @@ class Dispatch:
         """The numbers at this moment."""
         with self._guard:
             crew, queue = self._crew, self.queue
+            offloaded = sum(task.is_offloaded for task in self._threadless)
             return PoolStats(
                 max_workers=crew.most,
                 workers=len(crew.members),
@@ -963,7 +964,8 @@ class Dispatch:
                 rejected=self._rejected,
                 cancelled=self._cancelled,
                 failed=self._failed,
-                coroutines=len(self._threadless),
+                coroutines=len(self._threadless) - offloaded,
+                offloaded=offloaded,
                 closed=self.closing,
             )
 

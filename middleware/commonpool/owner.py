@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from commonpool.adapters import task_of
+from commonpool.adapters import mapped_task, task_of
 from commonpool.errors import TaskCancelled
 from commonpool.pool import CommonPool
 from commonpool.process import current_pool
@@ -128,7 +127,7 @@ class OwnerExecutor(ThreadPoolExecutor):
         fan_out = FanOut(owner, timeout=checked_timeout(timeout), has_caller=True)
         calls = zip(*iterables, strict=False)
         futures = deque(
-            owner.pool.submit_to(fan_out, Task(partial(fn, *args)))
+            owner.pool.submit_to(fan_out, mapped_task(fn, args))
             for args in islice(calls, buffersize)
         )
 
@@ -136,7 +135,7 @@ class OwnerExecutor(ThreadPoolExecutor):
             try:
                 while futures:
                     for args in islice(calls, 1):
-                        futures.append(owner.pool.submit_to(fan_out, Task(partial(fn, *args))))
+                        futures.append(owner.pool.submit_to(fan_out, mapped_task(fn, args)))
                     yield futures.popleft().result()
             finally:
                 for future in futures:

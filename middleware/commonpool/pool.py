@@ -97,6 +97,8 @@ class CommonPool(ThreadPoolExecutor):
         self._dispatch = Dispatch(self.config, self._work, clock)
         self._lock_type: type = type(threading.Lock())  # there may be others, later
         self._looks_again = False
+        self._has_ended = False
+        self._when_closed: list[Callable[[], None]] = []
         self._keeping = Keeping(
             self.watcher, self._hand_over, self._dispatch.pace.is_surprising, clock
         )
@@ -888,6 +890,21 @@ class CommonPool(ThreadPoolExecutor):
         for worker in crew:
             if worker.task is None:
                 self._join(worker, ends_at)
+        self._has_ended = True
+        self._do_when_closed()
+
+    def when_closed(self, action: Callable[[], None]) -> None:
+        """Have something done at the end of `close`; now if that is over. It may take 0.05 s."""
+        self._when_closed.append(action)
+        if self._has_ended:
+            self._do_when_closed()
+
+    def _do_when_closed(self) -> None:
+        while self._when_closed:
+            try:
+                self._when_closed.pop()()
+            except Exception:
+                log.exception("the pool is closed, but for this")
 
     def _join(self, worker: Worker, ends_at: float) -> None:
         """Wait for a worker's thread to end."""

@@ -24,6 +24,7 @@ class PoolStats:
         cancelled: tasks that were taken back before they started.
         failed: tasks that raised, those aside that nobody wanted any more.
         coroutines: tasks that are under way on an event loop, or wait for their turn on it.
+        offloaded: calls that other processes run, or that wait for one of those.
         closed: whether the pool takes no more tasks (their callers run them).
     """
 
@@ -41,6 +42,7 @@ class PoolStats:
     cancelled: int
     failed: int
     coroutines: int
+    offloaded: int
     closed: bool
 
     def __str__(self) -> str:
@@ -53,5 +55,6 @@ class PoolStats:
             f"{self.run_by_workers} tasks run by workers, {self.run_by_callers} by callers, "
             f"{self.rejected} rejected, {self.cancelled} cancelled, {self.failed} failed"
             f"{f', {self.coroutines} coroutines' if self.coroutines else ''}"
+            f"{f', {self.offloaded} offloaded' if self.offloaded else ''}"
             f"{', closed' if self.closed else ''}"
         )

@@ -262,6 +262,7 @@ class Task:
     keeps_statements = False  # whether it stands for several that its caller executes in turn
     awaited = False  # whether its caller wants to be woken for this one
     is_threadless = False  # whether something else runs it than a worker or a caller
+    is_offloaded = False  # whether another process does
 
     def __init__(self, fn: Callable[[], Any], fan_out: FanOut | None = None) -> None:
         self.fn = fn

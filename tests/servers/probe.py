@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import commonpool.ext.asyncio  # noqa: F401 - coroutines are tasks, too
 from commonpool import CommonPoolMiddleware, OwnerExecutor, run_in_parallel
+from commonpool.ext.offload import offload
 from commonpool.greenlets import patched
 from commonpool.process import current_pool
 from tests.helpers import wait_until
+from tests.servers.offloaded import held_there, never_ends, seen_from_there
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -114,6 +116,30 @@ def four_coroutines() -> list[int]:
     return run_in_parallel([where] * 4)
 
 
+def offloaded(executor: OwnerExecutor) -> Any:
+    """Three calls that another process runs, or why that is refused."""
+    try:
+        tasks = run_in_parallel([offload(seen_from_there)()] * 3)
+    except TypeError as error:
+        return str(error)
+    background = executor.background(offload(seen_from_there)()).result()
+    return {"pid": os.getpid(), "tasks": [*tasks, background]}
+
+
+def offloaded_in_background(executor: OwnerExecutor) -> Any:
+    """A call that another process runs until the gate `go` is opened; the process."""
+    executor.background(offload(held_there)(str(FOLDER), "go")).add_done_callback(
+        lambda future: event(f"offloaded-{future.result()}")
+    )
+    return os.getpid()
+
+
+def offloaded_never(executor: OwnerExecutor) -> Any:
+    """A call that never ends in another process; this one."""
+    executor.background(offload(never_ends)(str(FOLDER)))
+    return os.getpid()
+
+
 # Views. Three workers are expected, and a place for the caller to help.
 
 
@@ -178,7 +204,10 @@ def late(_: OwnerExecutor) -> Any:
 
 VIEWS: dict[str, Callable[[OwnerExecutor], Any]] = {
     f"/{view.__name__}": view
-    for view in (parallel, coroutines, stats, in_flight, never, held_in_tasks, late)
+    for view in (
+        *(parallel, coroutines, stats, in_flight, never, held_in_tasks, late),
+        *(offloaded, offloaded_in_background, offloaded_never),
+    )
 }
 
 

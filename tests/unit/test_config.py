@@ -37,6 +37,15 @@ GOOD = [
     ("drain_timeout", 3600),
     ("max_coroutines", 1),
     ("max_coroutines", 10_000_000),
+    ("offload", "local"),
+    ("offload", "caller"),
+    ("offload", "dask://scheduler:8786"),
+    ("offload", "dask://[::1]:8786"),
+    ("offload_workers", None),
+    ("offload_workers", 1),
+    ("offload_workers", 10_000),
+    ("offload_fallback", "error"),
+    ("offload_fallback", "local"),
 ]
 
 BAD = [
@@ -53,6 +62,16 @@ BAD = [
     *[("deadline", value) for value in (0, 0.0, -1, -INF, NAN, HUGE, True, False, [3])],
     *[("drain_timeout", value) for value in (-0.1, INF, -INF, NAN, HUGE, True, None, [3])],
     *[("max_coroutines", value) for value in (0, -1, 10_000_001, HUGE, True, 2.0, NAN, None, [3])],
+    *[
+        ("offload", value)
+        for value in (
+            *("Local", "dask", "dask://", "dask://host", "dask://:8786", "dask://host:0"),
+            *("dask://host:x", "dask://host:70000", "dask://host:8786/", "dask://me@host:8786"),
+            *("DASK://host:8786", "tcp://host:8786", "dask://host:8786?a=b", None, True, ["local"]),
+        )
+    ],
+    *[("offload_workers", value) for value in (0, -1, 10_001, HUGE, True, 2.0, NAN, [3])],
+    *[("offload_fallback", value) for value in ("Local", "caller", None, True, ["local"])],
 ]
 
 NUMBERS = [
@@ -62,6 +81,7 @@ NUMBERS = [
     "deadline",
     "drain_timeout",
     "max_coroutines",
+    "offload_workers",
 ]
 
 
@@ -100,6 +120,9 @@ def test_the_defaults_are_those_that_are_documented():
         "deadline": None,
         "drain_timeout": 10,
         "max_coroutines": 1000,
+        "offload": "local",
+        "offload_workers": None,
+        "offload_fallback": "error",
     }
 
 

@@ -88,6 +88,19 @@ IN_ORDER_SQLALCHEMY = [
 ]
 
 
+IN_ORDER_OFFLOAD = [
+    "errors",
+    "calls",
+    "child",
+    "turns",
+    "children",
+    "cluster",
+    "office",
+    "task",
+    "__init__",
+]
+
+
 def in_the_core() -> set[str]:
     return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
 
@@ -233,6 +246,28 @@ def test_a_module_of_the_adapter_for_sqlalchemy_imports_from_those_above_it_alon
     ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
     above = IN_ORDER_SQLALCHEMY[: IN_ORDER_SQLALCHEMY.index(name)]
     assert ours - {package} <= set(above)
+
+
+def test_the_order_of_imports_of_offload_knows_every_module():
+    assert set(IN_ORDER_OFFLOAD) == {path.stem for path in (PACKAGE / "ext/offload").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", IN_ORDER_OFFLOAD)
+def test_a_module_of_offload_imports_from_those_above_it_alone(name):
+    package = "commonpool.ext.offload"
+    imported = imports_of(PACKAGE / "ext" / "offload" / f"{name}.py")
+    ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
+    assert ours - {package} <= set(IN_ORDER_OFFLOAD[: IN_ORDER_OFFLOAD.index(name)])
+    assert not {
+        module
+        for module in imported
+        if module.startswith("commonpool.ext.") and not module.startswith(package)
+    }
+
+
+def test_the_program_of_a_child_process_needs_the_standard_library_alone():
+    imported = imports_of(PACKAGE / "ext" / "offload" / "child.py")
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "ext").glob("*.py")), ids=lambda path: path.stem)
