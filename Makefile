@@ -20,7 +20,7 @@ VENV := bin/venv .venv
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: ## The page at http://127.0.0.1:8080, with SQLite: nothing to install (PORT= to change)
@@ -39,15 +39,20 @@ test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
 	@$(VENV) test "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test --group mariadb --group compare $(DATA)
 	@bin/test $(ARGS)
 
+.PHONY: test-compose
+test-compose: ## What `docker compose up` and Swarm start, on this machine's Docker Engine
+	@$(VENV) test-compose "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test
+	@bin/test-compose $(ARGS)
+
 .PHONY: check
-check: ## Style and types: ruff, mypy; nginx's configuration: gixy, nginx -t
+check: ## Style, types, and mistakes in nginx's, Docker's and other files; nginx's configuration: gixy, nginx -t
 	@bin/system-packages venv
 	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy]' --group check
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary tests/typing_check.py
-	@.venv/bin/python -m stack.native.check_nginx
+	@bin/check-files
 
 .PHONY: bench
 bench: ## Measure against the peers, through nginx, uWSGI and MariaDB

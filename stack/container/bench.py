@@ -123,7 +123,7 @@ def _milliseconds(seconds: float | None) -> str:
     show_default=True,
     help="That ask at a time; can be given again.",
 )
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3.0, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=2.0, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 100), default=2, show_default=True)
 def bench(url: str, clients: tuple[int, ...], seconds: float, rounds: int) -> int:
     """Load the stack at URL, and print requests a second and latencies in both modes.

@@ -54,6 +54,19 @@ def stack(images: None) -> Iterator[Stack]:  # noqa: ARG001 (what it is made of)
         yield started
 
 
+@pytest.fixture(scope="module")
+def _own(images: None) -> Iterator[Stack]:  # noqa: ARG001 (the same)
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def own_stack(_own: Stack) -> Stack:
+    """One for the tests of a module, to be changed: well, and with one replica, at the start."""
+    _own.up("--scale", "app=1")
+    return _own
+
+
 @pytest.fixture
 def make_stack(images: None) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001 (the same)
     """Makes a stack of one's own; it ends with the test."""
