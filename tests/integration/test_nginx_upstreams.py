@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from stack.native.nginx import CONFIG
+from stack.native.uwsgi import INI
 from tests.integration.echo import echo_site, folder_of, reload
 from tests.integration.helpers import access_log, new_client, wait_until
 from tests.integration.upstreams import Failing
@@ -112,11 +113,13 @@ def shorten(site: Site) -> None:
         path.write_text(text)
 
 
-def test_only_what_could_not_be_reached_has_time_for_a_second_server() -> None:
+def test_what_was_killed_has_time_for_another_server_and_what_has_hung_one_has_not() -> None:
+    ini = INI.read_text()
+    (harakiri,) = (float(found) for found in re.findall(r"^harakiri = (\d+)$", ini, re.MULTILINE))
     connect = seconds("uwsgi_connect_timeout", "timeouts.conf")
-    send = seconds("uwsgi_send_timeout", "timeouts.conf")
     read = seconds("uwsgi_read_timeout", "timeouts.conf")
-    assert connect < seconds("uwsgi_next_upstream_timeout", "upstream.conf") < min(send, read)
+    another = seconds("uwsgi_next_upstream_timeout", "upstream.conf")
+    assert connect < 0.9 * harakiri < another < harakiri < read
 
 
 JSON = {
