@@ -57,13 +57,13 @@ def _counted(value: str) -> bytes:
     return struct.pack("<H", len(encoded)) + encoded
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], port: int = PORT) -> int:
     """Return the exit status: 0 for a good answer."""
     if arguments not in ([], ["--live"]):
         sys.stderr.write("usage: python -m stack.container.health [--live]\n")
         return 2
     try:
-        status, line = ask()
+        status, line = ask(port)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"/healthz: {error}\n")
         return 1
