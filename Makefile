@@ -40,7 +40,7 @@ test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
 	@bin/test $(ARGS)
 
 .PHONY: check
-check: ## Style and types: ruff, mypy; nginx's configuration: gixy, nginx -t
+check: ## Style and types: ruff, mypy; nginx's configuration: gixy, nginx -t; Kubernetes' schemas
 	@bin/system-packages venv
 	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy]' --group check
 	@.venv/bin/ruff check --quiet .
@@ -48,6 +48,7 @@ check: ## Style and types: ruff, mypy; nginx's configuration: gixy, nginx -t
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary tests/typing_check.py
 	@.venv/bin/python -m stack.native.check_nginx
+	@bin/check-kubernetes
 
 .PHONY: bench
 bench: ## Measure against the peers, through nginx, uWSGI and MariaDB
