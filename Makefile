@@ -45,7 +45,7 @@ test-compose: ## What `docker compose up` and Swarm start, on this machine's Doc
 	@bin/test-compose $(ARGS)
 
 .PHONY: check
-check: ## Style, types, and mistakes in nginx's, Docker's and other files; nginx's configuration: gixy, nginx -t
+check: ## Style, types, and mistakes in nginx's, Docker's, Kubernetes' and other files
 	@bin/system-packages venv
 	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy]' --group check
 	@.venv/bin/ruff check --quiet .

@@ -29,6 +29,7 @@ MOST_REQUESTS = 120
 """Requests that uWSGI may have at a time: ``listen`` in uwsgi.ini, less room for /healthz."""
 
 VALUES = {
+    "WORKER_PROCESSES": "auto",
     "ACCESS_LOG": "logs/access.log",
     "ERROR_LOG": "logs/error.log",
     "CLIENT_RATE": "50r/s",
