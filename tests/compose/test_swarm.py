@@ -20,7 +20,7 @@ from tests.integration.load import Load
 
 DASHBOARD = "/api/dashboard?mode=parallel"
 LIGHT = "/sleep/sql?queries=3&seconds=0.1&mode=parallel"
-"""Through all of the stack, and next to nothing for a processor: what is slow here is not the point."""
+"""Through all of the stack, with next to no work for a processor: speed is not the point here."""
 RUNNING = ("nginx", "app", "db")
 
 
