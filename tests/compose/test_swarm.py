@@ -183,7 +183,7 @@ def test_no_request_is_lost_while_replicas_are_added_and_replaced(swarm: Swarm) 
     assert not before & {container["Id"] for container in after}
     assert all("COMMONPOOL_DRAIN_TIMEOUT=9" in container["Config"]["Env"] for container in after)
     assert len(load.answers) > 50
-    assert set(load.statuses()) == {200}, load.statuses()
+    assert set(load.statuses()) == {200}, _failures(load)
 
 
 def test_an_update_that_cannot_start_is_taken_back_and_no_request_is_lost(swarm: Swarm) -> None:
@@ -199,7 +199,7 @@ def test_an_update_that_cannot_start_is_taken_back_and_no_request_is_lost(swarm:
     assert "STACK_THREADS is 'eight'" in swarm.logs("app")
     assert {container["Id"] for container in swarm.containers("app")} == before
     assert len(load.answers) > 10
-    assert set(load.statuses()) == {200}, load.statuses()
+    assert set(load.statuses()) == {200}, _failures(load)
 
 
 def test_no_replica_is_replaced_when_the_database_is(swarm: Swarm) -> None:
@@ -315,3 +315,10 @@ def _addresses(swarm: Swarm) -> set[str]:
     (nginx,) = swarm.containers("nginx")
     servers = docker("exec", nginx["Id"], "cat", "/etc/nginx/conf.d/app_servers.inc")
     return set(re.findall(r"^server (\S+):8000 ", servers, re.MULTILINE))
+
+
+def _failures(load: Load) -> str:
+    """What was answered, or went wrong, other than well."""
+    failed = [answer for answer in load.answers if answer.status != 200]
+    bodies = {answer.error or f"{answer.status} {answer.body.decode()[:300]}" for answer in failed}
+    return f"{load.statuses()}: {sorted(bodies)}"
