@@ -19,6 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "compose" in item.path.parts and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LIMIT))
+    # The swarm last: it is the engine's, not a container's.
+    items.sort(key=lambda item: item.path.name == "test_swarm.py")
 
 
 @pytest.fixture(scope="session")
