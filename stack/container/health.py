@@ -2,14 +2,18 @@
 
 Exit status 0 where the answer is good, else 1 and one line. With ``--live``, any answer is good: a
 process that answers that its database is away is alive, and would not become better by being
-started again. Imports next to nothing, since it is run every few seconds.
+started again. With ``--started``, the first good answer has to be one of the database's, too: a
+container that has never reached it gets no requests yet, and what has reached it once is asked as
+with ``--live``. Imports next to nothing, since it is run every few seconds.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
+from pathlib import Path
 
 from stack.container.serving import PORT
 
@@ -59,8 +63,8 @@ def _counted(value: str) -> bytes:
 
 def main(arguments: list[str], port: int = PORT) -> int:
     """Return the exit status: 0 for a good answer."""
-    if arguments not in ([], ["--live"]):
-        sys.stderr.write("usage: python -m stack.container.health [--live]\n")
+    if arguments not in ([], ["--live"], ["--started"]):
+        sys.stderr.write("usage: python -m stack.container.health [--live | --started]\n")
         return 2
     try:
         status, line = ask(port)
@@ -68,7 +72,17 @@ def main(arguments: list[str], port: int = PORT) -> int:
         sys.stderr.write(f"/healthz: {error}\n")
         return 1
     sys.stdout.write(f"/healthz: {line}\n")
+    if arguments == ["--started"]:
+        return 0 if _has_been_well(now=status == _OK) else 1
     return 0 if arguments or status == _OK else 1
+
+
+def _has_been_well(*, now: bool) -> bool:
+    """Whether it is well, or was before: kept beside uWSGI's sockets, which go with the container."""
+    mark = Path(os.environ["STACK_RUN_DIR"]) / "was-well"
+    if now:
+        mark.touch()
+    return mark.exists()
 
 
 if __name__ == "__main__":

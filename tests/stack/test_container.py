@@ -149,6 +149,18 @@ def test_health_is_what_is_answered(line: bytes, plain: int, live: int) -> None:
             assert health.main(arguments, port) == status
 
 
+def test_what_has_been_well_once_is_asked_as_with_live(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STACK_RUN_DIR", str(tmp_path))
+    seen = []
+    for line in (b"HTTP/1.1 503 NO\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 503 NO\r\n", b""):
+        with _answering(line) as port:
+            seen.append(health.main(["--started"], port))
+
+    assert seen == [1, 0, 0, 1]
+
+
 def test_nobody_who_answers_is_not_healthy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -266,7 +266,7 @@ def test_probes_ask_for_what_is_there(workload: Object) -> None:
     if name_of(workload) == "Deployment/app":
         assert container["readinessProbe"]["exec"]["command"] == [
             *COMPOSE["services"]["app"]["healthcheck"]["test"][1:],
-            "--live",
+            "--started",
         ]
     if name_of(workload) == "Job/load":
         assert container["command"] == COMPOSE["services"]["load"]["command"]
