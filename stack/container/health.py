@@ -78,7 +78,7 @@ def main(arguments: list[str], port: int = PORT) -> int:
 
 
 def _has_been_well(*, now: bool) -> bool:
-    """Whether it is well, or was before: kept beside uWSGI's sockets, which go with the container."""
+    """Whether it is well, or was before; kept beside the sockets, which go with the container."""
     mark = Path(os.environ["STACK_RUN_DIR"]) / "was-well"
     if now:
         mark.touch()
