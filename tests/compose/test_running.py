@@ -138,7 +138,7 @@ def test_a_restart_of_the_database_is_survived(own_stack: Stack) -> None:
         ),
         pytest.param(
             {"COMMONPOOL_OVERFLOW": "discard"},
-            "COMMONPOOL_OVERFLOW is 'discard'",
+            "COMMONPOOL_OVERFLOW='discard': must be 'caller_runs' or 'reject'",
             id="no such overflow",
         ),
     ],
