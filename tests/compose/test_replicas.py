@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import httpx
 
 from stack.native.waiting import wait_until
 from tests.compose.engine import Stack, docker
+from tests.compose.statements import wait_for_statements
 from tests.integration.load import Load
 
 PATH = "/sleep/sql?queries=3&seconds=0.1"
@@ -47,8 +47,7 @@ def test_a_request_whose_replica_is_killed_is_answered_by_another(own_stack: Sta
     stack = own_stack
     stack.up("--scale", "app=2")
     with Load(stack.url, "/sleep/sql?queries=2&seconds=4", rate=4, most=4) as load:
-        wait_until(lambda: load.under_way == 4, limit=30)
-        time.sleep(1)  # all of them are sleeping in the database
+        wait_for_statements(stack, 4 * 2)
         docker("kill", stack.containers("app")[0].name)
         wait_until(lambda: len(load.answers) >= 4, limit=60)
 

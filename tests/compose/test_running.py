@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from stack.native.waiting import wait_until
-from tests.compose.engine import Container, Stack, docker
+from tests.compose.engine import Stack, docker
+from tests.compose.statements import wait_for_statements
 
 SLOW = "/sleep/sql?queries=3&seconds=2"
 
@@ -49,7 +50,7 @@ def test_a_graceful_stop_answers_what_is_being_answered(
     stack = own_stack
     with ThreadPoolExecutor(4) as threads, httpx.Client(trust_env=False, timeout=60) as client:
         asked = [threads.submit(client.get, stack.url + SLOW) for _ in range(4)]
-        _wait_for_statements(stack, 4 * 3)
+        wait_for_statements(stack, 4 * 3)
 
         stack.compose("stop", *([service] if service else []))
 
@@ -68,7 +69,7 @@ def test_a_replica_that_ends_refuses_at_once_while_it_answers(own_stack: Stack) 
     app = stack.container("app")
     with ThreadPoolExecutor(2) as threads, httpx.Client(trust_env=False, timeout=60) as client:
         asked = threads.submit(client.get, stack.url + SLOW)
-        _wait_for_statements(stack, 3)
+        wait_for_statements(stack, 3)
         stopping = threads.submit(docker, "stop", app.name)
         wait_until(lambda: "graceful shutdown triggered" in stack.logs("app"), limit=10)
 
@@ -175,18 +176,3 @@ def test_a_wrong_password_is_refused_at_start(make_stack: Callable[..., Stack]) 
 def _answers(stack: Stack) -> object:
     answer = httpx.get(stack.url + "/api/dashboard", trust_env=False, timeout=60)
     return answer.raise_for_status().json()["results"]
-
-
-def _wait_for_statements(stack: Stack, number: int) -> None:
-    """Wait until so many sleep in the database."""
-    wait_until(lambda: _sleeping(stack.container("db")) >= number, limit=30)
-
-
-def _sleeping(database: Container) -> int:
-    counted = database.execute(
-        "sh", "-c",
-        'mariadb -h 127.0.0.1 -u flights -p"$(cat /run/secrets/db/password)" -N -B -e '
-        "\"SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%sleep(%' "
-        'AND id != connection_id()"',
-    )  # fmt: skip
-    return int(counted)
