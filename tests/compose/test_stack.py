@@ -167,7 +167,7 @@ def test_only_nginx_has_a_port_and_only_for_this_machine(stack: Stack) -> None:
     assert ports == {"nginx": [("127.0.0.1", stack.port)], "app": [], "db": []}
 
 
-def test_only_the_application_reaches_the_database_on_networks_with_no_way_out(
+def test_only_the_application_reaches_the_database_on_networks_that_are_internal(
     stack: Stack,
 ) -> None:
     networks = {

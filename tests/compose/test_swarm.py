@@ -284,7 +284,7 @@ def test_every_container_is_confined(swarm: Swarm, service: str) -> None:
         assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
 
 
-def test_only_nginx_has_a_port_and_a_way_out(swarm: Swarm) -> None:
+def test_only_nginx_has_a_port_and_a_network_that_is_not_internal(swarm: Swarm) -> None:
     networks = {
         service: {
             name.removeprefix(f"{swarm.name}_")
