@@ -183,7 +183,7 @@ def test_no_request_is_lost_while_replicas_are_added_and_replaced(swarm: Swarm) 
     assert not before & {container["Id"] for container in after}
     assert all("COMMONPOOL_DRAIN_TIMEOUT=9" in container["Config"]["Env"] for container in after)
     assert len(load.answers) > 50
-    assert set(load.statuses()) == {200}, _failures(load)
+    assert set(load.statuses()) == {200}, _failures(load) + swarm.logs("nginx", "app")
 
 
 def test_an_update_that_cannot_start_is_taken_back_and_no_request_is_lost(swarm: Swarm) -> None:
@@ -199,7 +199,7 @@ def test_an_update_that_cannot_start_is_taken_back_and_no_request_is_lost(swarm:
     assert "STACK_THREADS is 'eight'" in swarm.logs("app")
     assert {container["Id"] for container in swarm.containers("app")} == before
     assert len(load.answers) > 10
-    assert set(load.statuses()) == {200}, _failures(load)
+    assert set(load.statuses()) == {200}, _failures(load) + swarm.logs("nginx", "app")
 
 
 def test_no_replica_is_replaced_when_the_database_is(swarm: Swarm) -> None:

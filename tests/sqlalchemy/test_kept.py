@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import event, func, literal, select
+from sqlalchemy import create_engine, event, func, literal, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,7 @@ from commonpool import (
     process,
     run_in_parallel,
 )
-from commonpool.ext.sqlalchemy import running_statement, session_providers, stats
+from commonpool.ext.sqlalchemy import running_statement, send_reads, session_providers, stats
 from commonpool.ext.sqlalchemy.kept import KeptStatements, keep
 from commonpool.ext.sqlalchemy.running_statement import RunningStatement
 from commonpool.owner import current
@@ -74,6 +74,23 @@ def test_the_caller_executes_what_is_known_to_be_short(session, threads):
     assert len(results[1].all()) == USERS
     assert set(threads[4:]) == {threading.get_ident()}
     assert stats().by_callers >= before.by_callers + 4
+
+
+def test_what_a_replica_would_serve_is_not_kept_and_what_it_would_not_is(engine, tmp_path):
+    primary, replica = (create_engine(f"sqlite:///{tmp_path / name}") for name in ("one", "two"))
+    send_reads(primary, reads_on=replica, all_may_be_stale=True)
+    fan_out = FanOut(current_executor().owner, has_caller=True)
+    with Session(primary) as session:
+        session.connection()
+        assert keep([NOTHING, NOTHING], fan_out, session) is None
+    with Session(binds={User: engine, Tag: primary}) as session:
+        session.scalar(COUNT)
+        assert keep([COUNT, COUNT], fan_out, session) is not None
+        assert keep([COUNT, select(Tag)], fan_out, session) is None
+    with Session(engine) as session:
+        session.connection()
+        assert keep([COUNT, session.query(User)], fan_out, session) is not None
+    primary.dispose()
 
 
 def test_a_failure_is_raised_as_itself_and_the_rest_not_executed(session, threads):

@@ -109,8 +109,6 @@ def keep(things: list[Any], fan_out: FanOut, session: Any) -> KeptStatements | N
     """
     asked: list[Any] = []
     for thing in things:
-        if may_be_served(thing):
-            return None
         if isinstance(thing, Executable) and not isinstance(thing, Query):
             asked.append(thing)
             continue
@@ -122,7 +120,9 @@ def keep(things: list[Any], fan_out: FanOut, session: Any) -> KeptStatements | N
             return None
         asked.append(task)
     kept = KeptStatements(asked, fan_out)
-    return kept if kept.find_session(session) and kept.has_connection() else None
+    if not kept.find_session(session) or any(may_be_served(one, kept.session) for one in things):
+        return None
+    return kept if kept.has_connection() else None
 
 
 def install() -> None:

@@ -6,12 +6,13 @@ import logging
 import math
 import threading
 import time
+from contextlib import suppress
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Dialect, Engine, Executable
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from commonpool.errors import DeadlineExceeded
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import ExecutionContext
     from sqlalchemy.orm import Session
+    from sqlalchemy.sql import ClauseElement
 
 MAY_BE_STALE = "may_be_stale"
 """The execution option of statements: whether a replica may serve them."""
@@ -284,22 +286,36 @@ def needs_primary_after(statement: str) -> bool:
     return left_by(statement) is Leaves.A_WRITE or reason_in_sql(statement) is Reason.LOCKS_ROWS
 
 
-def may_be_served(thing: Any) -> bool:
+def may_be_served(thing: Any, session: Session) -> bool:
     """Whether a replica may serve what is asked of a session, as far as it is seen from outside.
 
     Args:
         thing: a statement, a query, a bound method of a query or a session, or a partial of one.
+        session: that is asked.
     """
     if not replicas:
         return False
-    if any(replica.all_may_be_stale for replica in list(replicas.values())):
+    found = replicas_behind(thing, session)
+    if any(replica.all_may_be_stale for replica in found):
         return True
     parts = [thing]
     while isinstance(thing, partial):
         parts += [*thing.args, *thing.keywords.values()]
         thing = thing.func
     parts.append(getattr(thing, "__self__", None))
-    return any(option_of(part) for part in parts)
+    return bool(found) and any(option_of(part) for part in parts)
+
+
+def replicas_behind(thing: Any, session: Session) -> list[Replica]:
+    """Those of the engine that is to answer; where that cannot be told from outside, all."""
+    bind = session.bind
+    if bind is None and isinstance(thing, Executable):
+        with suppress(SQLAlchemyError):  # what is wrong with it is said where it is executed
+            bind = session.get_bind(clause=cast("ClauseElement", thing))
+    if bind is None:
+        return list(replicas.values())
+    replica = replicas.get(bind.dialect)
+    return [] if replica is None else [replica]
 
 
 def option_of(part: Any) -> Any:
