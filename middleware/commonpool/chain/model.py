@@ -137,6 +137,8 @@ class Application:
         reloader: where a reloader is.
         loop: ``gevent`` or ``asyncio`` with the place that says so.
         packages: versions of what is installed: ``flask``, ``sqlalchemy``, ``uwsgi``, ...
+        adapted: where it imports an adapter of commonpool that looks after its engines
+            (``commonpool.ext.sqlalchemy``, or what imports it).
     """
 
     module: str = ""
@@ -146,6 +148,7 @@ class Application:
     reloader: Setting | None = None
     loop: Setting | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    adapted: Setting | None = None
 
 
 @dataclass(frozen=True)
