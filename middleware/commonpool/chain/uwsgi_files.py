@@ -109,7 +109,6 @@ class Reading:
         self._has_first = False
         self._last_file = ""
         self._logic: Logic | None = None
-        self._failed = False
         self._running = False
         self._first: dict[str, Given] = {}
 
@@ -213,12 +212,16 @@ class Reading:
     # The first step: each option as it comes.
 
     def _add(
-        self, key: str, value: str, place: _Place, *, is_placeholder: bool = False, written: str = ""
+        self,
+        key: str,
+        value: str,
+        place: _Place,
+        *,
+        is_placeholder: bool = False,
+        written: str = "",
     ) -> None:
         if not self._running:
             if key in ENDS:
-                self._logic, self._failed = None, False
-            elif key == "else":
                 self._logic = None
             if self._logic is not None:
                 self._run(self._logic, key, value, place)
@@ -237,11 +240,9 @@ class Reading:
             given.settled = True
 
     def _run(self, logic: Logic, key: str, value: str, place: _Place) -> None:
-        found = turns(logic, self)
-        self._failed = found is None
         self._running = True
         try:
-            for here in found or ():
+            for here in turns(logic, self):
                 filled = value if here is None else value.replace(HERE, here)
                 self._add(key, filled, place, written=value)
         finally:
@@ -294,7 +295,7 @@ class Reading:
             for line in parser(text, section or "uwsgi", path):
                 self._add(line.key, line.value, _Place(path, line.number, place.depth + 1))
         except NotReadError as error:
-            if place.line:
+            if place.line and not error.unreadable.line:
                 self._problem(place, f"{path} {error}")
             else:
                 self.problems.append(error.unreadable)

@@ -44,18 +44,18 @@ def is_logic(name: str) -> bool:
     return name in _LOOPS or name in _CONDITIONS
 
 
-def turns(logic: Logic, known: Known) -> list[str | None] | None:
+def turns(logic: Logic, known: Known) -> list[str | None]:
     """What `HERE` stands for in a line under this, once for each time that the line counts.
 
     Returns:
         For a loop, its turns; for a condition that holds, one, `None` where `HERE` is left alone;
-        `None` for a condition that does not hold, so that ``else`` does.
+        nothing for a condition that does not hold. (uWSGI 2.0 has no ``else``.)
     """
     loop = _LOOPS.get(logic.name)
     if loop is not None:
         return list(loop(logic.argument))
     holds, here = _CONDITIONS[logic.name](logic.argument, known)
-    return [here] if holds else None
+    return [here] if holds else []
 
 
 def _readline(name: str) -> list[str]:
