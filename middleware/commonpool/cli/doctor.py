@@ -58,12 +58,14 @@ class _Doctor(click.Command):
 )
 @click.option("--compose", metavar="FILE", help="A compose file.")
 @click.option(
-    "--load", is_flag=True, help="Import the application, in a process of its own, to see its engine."
+    "--load",
+    is_flag=True,
+    help="Import the application, in a process of its own, to see its engine.",
 )
 @click.option("--json", "in_json", is_flag=True, help="Findings as JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="No picture, and nothing where all is well.")
 @click.option("--all", "every", is_flag=True, help="What is well, too, with what was seen.")
-def command(  # noqa: D301 (\b is click's)
+def command(
     uwsgi: str | None,
     nginx: str | None,
     url: str | None,
@@ -75,7 +77,7 @@ def command(  # noqa: D301 (\b is click's)
     quiet: bool,
     every: bool,
 ) -> NoReturn:
-    """Find what does not go together between nginx, uWSGI, the pool and the database.
+    r"""Find what does not go together between nginx, uWSGI, the pool and the database.
 
     Without arguments it reads uwsgi.ini, docker-compose.yml and nginx/ in the current folder, as
     far as they are there. It changes nothing.
@@ -100,9 +102,7 @@ def command(  # noqa: D301 (\b is click's)
             uwsgi=uwsgi, nginx=nginx, url=url, database=database, compose=compose, load=load
         )
         secrets = Secrets(os.environ, (url, database))
-        sys.exit(
-            tell(chain, files, secrets=secrets, in_json=in_json, quiet=quiet, every=every)
-        )
+        sys.exit(tell(chain, files, secrets=secrets, in_json=in_json, quiet=quiet, every=every))
     except KeyboardInterrupt:
         click.echo("commonpool doctor: interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -162,7 +162,11 @@ def _nginx(given: str | None) -> str | None:
 def _console() -> Console:
     plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
     console = Console(
-        file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True,
+        file=sys.stdout,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
         color_system=None if plain else "auto",
     )
     if "COLUMNS" not in os.environ and not sys.stdout.isatty():

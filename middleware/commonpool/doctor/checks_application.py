@@ -167,7 +167,7 @@ MISMATCHES = (
 @check(
     "versions-known-to-break",
     Level.FAIL,
-    why="What is installed does not work together: it cannot be imported, or fails when it is used.",
+    why="What is installed does not work together: it cannot be imported, or fails when used.",
 )
 def versions(chain: Chain) -> Iterator[Seen]:
     """Installed versions that are known to break together."""
@@ -189,9 +189,7 @@ def versions(chain: Chain) -> Iterator[Seen]:
                 fix=f"pip install '{mismatch.fix}'",
             )
     if not bad:
-        known = dict.fromkeys(
-            name for mismatch in MISMATCHES for name, _, _ in mismatch.conditions
-        )
+        known = dict.fromkeys(name for mismatch in MISMATCHES for name, _, _ in mismatch.conditions)
         yield ok(", ".join(f"{name} {packages[name]}" for name in known if name in packages))
 
 
@@ -206,7 +204,7 @@ def _holds(packages: dict[str, str], name: str, relation: str, version: str) -> 
 def _key(version: str) -> tuple[int, ...]:
     parts = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(part) for part in parts[0].split(".")] if parts else []
-    return tuple((numbers + [0, 0, 0, 0])[:4])
+    return tuple([*numbers, 0, 0, 0, 0][:4])
 
 
 def _normal(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from commonpool.chain.model import Chain
+from commonpool.chain.model import Chain, Setting
 from commonpool.doctor.facts import (
     RESERVE,
     capacity,
@@ -92,7 +92,7 @@ def pool_in_master(chain: Chain) -> Iterator[Seen]:
     "its process.",
 )
 def greenlets_with_c_driver(chain: Chain) -> Iterator[Seen]:
-    """gevent or an asyncio loop serves requests, and the database's driver is written in C."""
+    """Greenlets or an asyncio loop serve requests, and the database's driver is written in C."""
     uwsgi, application = chain.uwsgi, chain.application
     loop = _loop(chain)
     if loop is None or application is None:
@@ -133,7 +133,7 @@ def greenlets_with_c_driver(chain: Chain) -> Iterator[Seen]:
             )
 
 
-def _loop(chain: Chain) -> tuple[str, object] | None:
+def _loop(chain: Chain) -> tuple[str, Setting | None] | None:
     uwsgi, application = chain.uwsgi, chain.application
     if uwsgi is not None:
         for option in ("gevent", "asyncio"):
@@ -154,7 +154,7 @@ def _python_driver(driver: str) -> str:
     why="A request that waits for the pool, or for anything, stops all others of its process.",
 )
 def gevent_not_patched(chain: Chain) -> Iterator[Seen]:
-    """uWSGI serves requests with gevent, and patches nothing for it."""
+    """Greenlets of uWSGI's gevent serve requests, and nothing is patched for them."""
     uwsgi = chain.uwsgi
     if uwsgi is None or not uwsgi.is_on("gevent"):
         return
@@ -293,7 +293,7 @@ def no_pre_ping_no_recycle(chain: Chain) -> Iterator[Seen]:
     """Neither `pool_pre_ping` nor `pool_recycle`."""
     for engine in engines(chain):
         ping, recycle = (engine.values.get(name) for name in ("pool_pre_ping", "pool_recycle"))
-        if ping is None and recycle is None or not math.isfinite(capacity(engine) or 0):
+        if (ping is None and recycle is None) or not math.isfinite(capacity(engine) or 0):
             continue
         seconds = number(recycle)
         if is_true(ping) or (seconds is not None and seconds >= 0):

@@ -134,6 +134,7 @@ def body_size(chain: Chain) -> Iterator[Seen]:
             yield fail(
                 f"nginx: {said} a body (client_max_body_size), and limit-post is {most} bytes",
                 given,
+                place,
                 fix=f"client_max_body_size {most};",
                 file=location.file,
             )
@@ -201,7 +202,7 @@ def _rounded(size: float) -> int:
     " are not enough').",
 )
 def worker_connections(chain: Chain) -> Iterator[Seen]:
-    """nginx's `worker_connections` are fewer than uWSGI's requests need, two for each."""
+    """The `worker_connections` of nginx are fewer than uWSGI's requests need, two for each."""
     uwsgi, nginx, own = chain.uwsgi, chain.nginx, nginx_processes(chain)
     if uwsgi is None or nginx is None or own is None or not list(locations(chain)):
         return
@@ -306,8 +307,9 @@ def process_limit(chain: Chain) -> Iterator[Seen]:
         f"{most} processes and threads may be started; uWSGI may need {processes(uwsgi)} x {each} "
         f"+ 1 = {need}",
         uwsgi.get("limit-nproc") if given else None,
-        fix=f"limit-nproc = {2 * need}" if given else f"LimitNPROC={2 * need}\n(or ulimit -u; in a "
-        f"container, pids: {2 * need})",
+        fix=f"limit-nproc = {2 * need}"
+        if given
+        else f"LimitNPROC={2 * need}\n(or ulimit -u; in a container, pids: {2 * need})",
         file=uwsgi.file,
     )
 

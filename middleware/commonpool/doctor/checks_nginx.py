@@ -20,7 +20,7 @@ _BODY = ("CONTENT_TYPE", "CONTENT_LENGTH")
     "order is placed twice.",
 )
 def retries(chain: Chain) -> Iterator[Seen]:
-    """nginx sends POST, PATCH and LOCK again after an error (`non_idempotent`)."""
+    """Again, after an error, nginx sends POST, PATCH and LOCK, too (`non_idempotent`)."""
     for location in locations(chain):
         place = directive(location, "next_upstream")
         words = arguments(place)

@@ -320,9 +320,8 @@ def unix_sockets(uwsgi: Uwsgi) -> list[Setting]:
     for name in ("socket", "uwsgi-socket", "http-socket"):
         for setting in uwsgi.options.get(name, ()):
             address = str(setting.value)
-            if "/" in address and not address.startswith(("fd://", "@", "http")):
-                found.append(setting)
-            elif address.endswith((".sock", ".socket")):
+            is_path = "/" in address and not address.startswith(("fd://", "@"))
+            if is_path or address.endswith((".sock", ".socket")):
                 found.append(setting)
     return found
 

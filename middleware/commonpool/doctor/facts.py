@@ -284,7 +284,7 @@ def in_bytes(size: float) -> str:
 
 
 def nginx_processes(chain: Chain) -> int | None:
-    """nginx's own worker processes; `None` where it is not known."""
+    """Worker processes of nginx itself; `None` where it is not known."""
     if chain.nginx is None:
         return None
     written = first((chain.nginx.main.get("worker_processes") or (None,))[-1]) or "1"

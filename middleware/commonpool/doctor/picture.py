@@ -163,8 +163,10 @@ def _uwsgi(chain: Chain) -> Iterator[str]:
     bound = uwsgi.number("reload-on-rss")
     if bound:
         yield f"reload at {bound} MiB"
-    memory = chain.compose.memory if chain.compose else (
-        chain.host.values.get("memory") if chain.host else None
+    memory = (
+        chain.compose.memory
+        if chain.compose
+        else (chain.host.values.get("memory") if chain.host else None)
     )
     size = number(memory)
     yield f"memory {UNKNOWN if size is None else in_bytes(size)}"
