@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from commonpool.chain.model import Chain, Engine
+from commonpool.chain.model import Chain, Engine, NginxLocation
 from commonpool.doctor.facts import (
     BODY_SIZE,
     BUFFER_SIZE,
@@ -19,6 +19,7 @@ from commonpool.doctor.facts import (
     arguments,
     connections,
     deadline,
+    deadline_in_words,
     directive,
     drain,
     engines,
@@ -62,18 +63,18 @@ ASCII = Signs(node="*", line="|", down="v")
 def picture(chain: Chain, *, width: int = 80, signs: Signs = BOXES) -> list[str]:
     """The lines of the picture, none wider than `width`; ``?`` is what was not looked at."""
     links = (
-        ("client", list(_client(chain))),
-        ("nginx", list(_nginx(chain))),
-        ("uWSGI", list(_uwsgi(chain))),
-        ("pool", list(_pool(chain))),
-        ("engine", list(_engine(chain))),
-        ("database", list(_database(chain))),
+        ("client", (_client(chain),)),
+        ("nginx", (_nginx(chain), _nginx_times(chain))),
+        ("uWSGI", (_uwsgi(chain), _uwsgi_limits(chain), _uwsgi_times(chain))),
+        ("pool", (_pool(chain), _pool_times(chain))),
+        ("engine", (_engine(chain),)),
+        ("database", (_database(chain), _database_times(chain))),
     )
     lines: list[str] = []
-    for name, parts in links:
+    for name, groups in links:
         is_last = name == links[-1][0]
-        told = _joined(parts or [UNKNOWN], width - _NAME - 5)
-        lines.append(f" {name:>{_NAME}} {signs.node} {told[0]}")
+        told = [line for parts in groups for line in _joined(list(parts), width - _NAME - 4)]
+        lines.append(f" {name:>{_NAME}} {signs.node} {(told or [UNKNOWN])[0]}")
         rail = " " if is_last else signs.line
         lines += [f" {'':{_NAME}} {rail} {line}" for line in told[1:]]
         if not is_last:
@@ -111,82 +112,99 @@ def _nginx(chain: Chain) -> Iterator[str]:
     own = first(main_directive(chain, "worker_processes")) or "1"
     each = first(main_directive(chain, "worker_connections")) or str(WORKER_CONNECTIONS)
     yield f"{own} x {each} connections"
-    passing = list(locations(chain))
-    if not passing:
+    location = _main_location(chain)
+    if location is None:
         yield "passes nothing on"
         return
-    location = next((one for one in passing if one.path == "/"), passing[0])
     size = location.get("client_max_body_size")
     body = nginx_bytes(first(size)) if size else BODY_SIZE
     yield f"body {UNKNOWN if body is None else in_bytes(body) if body else 'unlimited'}"
-    buffers = location.get("large_client_header_buffers")
-    count, each_size = (
-        arguments(buffers)[:2] if len(arguments(buffers)) > 1 else map(str, HEADER_BUFFERS)
-    )
-    room = nginx_bytes(each_size)
-    yield f"headers {count} x {UNKNOWN if room is None else in_bytes(room)}"
-    for name in ("connect", "send", "read"):
-        place = directive(location, f"{name}_timeout")
-        seconds = nginx_seconds(first(place)) if place else READ_TIMEOUT
-        yield f"{name} {UNKNOWN if seconds is None else shown(seconds)} s"
+    given = arguments(location.get("large_client_header_buffers"))
+    count, room = map(str, HEADER_BUFFERS) if len(given) < 2 else given[:2]  # noqa: PLR2004
+    each_size = nginx_bytes(room)
+    yield f"headers {count} x {UNKNOWN if each_size is None else in_bytes(each_size)}"
     for what, name in (("answers", "buffering"), ("requests", "request_buffering")):
         if first(directive(location, name)) == "off":
             yield f"{what} unbuffered"
-    if module(location) != "uwsgi":
-        yield "by proxy_pass"
     if location.upstream:
         yield f"to {', '.join(location.upstream[:2])}"
+
+
+def _nginx_times(chain: Chain) -> Iterator[str]:
+    location = _main_location(chain)
+    if location is None:
+        return
+    for name in ("connect", "send", "read"):
+        place = directive(location, f"{name}_timeout")
+        seconds = nginx_seconds(first(place)) if place else READ_TIMEOUT
+        yield f"{module(location)}_{name}_timeout {_seconds(seconds)}"
+
+
+def _main_location(chain: Chain) -> NginxLocation | None:
+    found = list(locations(chain))
+    return next((one for one in found if one.path == "/"), found[0] if found else None)
 
 
 def _uwsgi(chain: Chain) -> Iterator[str]:
     uwsgi = chain.uwsgi
     if uwsgi is None:
         return
-    if uwsgi.version:
-        yield "version " + ".".join(map(str, uwsgi.version))
-    copies = replicas(chain)
-    many = f"{copies} x " if chain.compose else ""
-    yield f"{many}{_count(processes(uwsgi), 'process')} x {_count(threads(uwsgi), 'thread')}"
+    many = f"{_count(replicas(chain), 'replica')} x " if chain.compose else ""
+    loop = next((name for name in ("gevent", "asyncio") if uwsgi.is_on(name)), "thread")
+    what = "thread" if loop == "thread" else f"{loop} greenlet"
+    yield f"{many}{_count(processes(uwsgi), 'process')} x {_count(threads(uwsgi), what)}"
     somaxconn = whole(chain.host.values.get("somaxconn")) if chain.host else None
     yield f"listen {uwsgi.number('listen', LISTEN)} of {somaxconn or UNKNOWN}"
-    yield f"buffer {uwsgi.number('buffer-size', BUFFER_SIZE)} bytes"
+    if uwsgi.version:
+        yield "version " + ".".join(map(str, uwsgi.version))
+    yield f"headers {in_bytes(uwsgi.number('buffer-size', BUFFER_SIZE))}"
     limit = uwsgi.number("limit-post")
     yield f"body {in_bytes(limit) if limit else 'unlimited'}"
-    most = harakiri(uwsgi)
-    yield f"harakiri {most} s" if most else "harakiri off"
-    yield f"reload mercy {uwsgi.number('worker-reload-mercy', RELOAD_MERCY)} s"
-    if chain.compose:
-        grace = number(chain.compose.stop_grace_period)
-        yield f"stop grace {UNKNOWN if grace is None else shown(grace)} s"
     recycled = uwsgi.number("max-requests")
     yield f"max-requests {recycled}" if recycled else "max-requests off"
+
+
+def _uwsgi_limits(chain: Chain) -> Iterator[str]:
+    uwsgi = chain.uwsgi
+    if uwsgi is None:
+        return
     bound = uwsgi.number("reload-on-rss")
-    if bound:
-        yield f"reload at {bound} MiB"
-    memory = (
-        chain.compose.memory
-        if chain.compose
-        else (chain.host.values.get("memory") if chain.host else None)
-    )
+    values = chain.host.values if chain.host else {}
+    memory = chain.compose.memory if chain.compose else values.get("memory")
     size = number(memory)
-    yield f"memory {UNKNOWN if size is None else in_bytes(size)}"
+    limited = UNKNOWN if size is None else in_bytes(size)
+    each = f"{processes(uwsgi)} x {bound} MiB of " if bound else ""
+    yield f"memory {each}{limited}"
     for name, words in (("nofile", "files"), ("nproc", "processes")):
-        found = number(chain.host.values.get(name)) if chain.host else None
-        yield f"{words} {UNKNOWN if found is None else shown(found)}"
+        found = number(values.get(name))
+        yield f"{words} {UNKNOWN if found is None else _limit(found)}"
+
+
+def _uwsgi_times(chain: Chain) -> Iterator[str]:
+    uwsgi = chain.uwsgi
+    if uwsgi is None:
+        return
+    yield f"harakiri {_seconds(harakiri(uwsgi) or math.inf)}"
+    yield f"worker-reload-mercy {uwsgi.number('worker-reload-mercy', RELOAD_MERCY)} s"
+    if chain.compose:
+        yield f"stop_grace_period {_seconds(number(chain.compose.stop_grace_period))}"
 
 
 def _pool(chain: Chain) -> Iterator[str]:
     count = workers(chain)
     if count is None:
         return
-    yield _count(count, "worker")
+    yield f"{_count(count, 'worker')} in each process"
     queue = whole(chain.pool.get("max_queue"))
     yield f"queue {4 * count if queue is None else queue}"
     yield f"overflow {text(chain.pool.get('overflow')) or UNKNOWN}"
-    seconds = deadline(chain)
-    yield "no deadline" if math.isinf(seconds) else f"deadline {shown(seconds)} s"
-    draining = drain(chain)
-    yield f"drain {UNKNOWN if draining is None else shown(draining)} s"
+
+
+def _pool_times(chain: Chain) -> Iterator[str]:
+    if workers(chain) is None:
+        return
+    yield f"deadline {deadline_in_words(chain)}"
+    yield f"drain_timeout {_seconds(drain(chain))}"
 
 
 def _engine(chain: Chain) -> Iterator[str]:
@@ -205,17 +223,19 @@ def _engine(chain: Chain) -> Iterator[str]:
 def _one_engine(chain: Chain, engine: Engine) -> Iterator[str]:
     values = engine.values
     kind = "+".join(filter(None, (text(values.get("dialect")), text(values.get("driver")))))
-    yield f"{engine.name} ({kind or UNKNOWN})" if len(engines(chain)) > 1 else kind or UNKNOWN
+    several = chain.application is not None and len(chain.application.engines) > 1
+    yield f"{engine.name} ({kind or UNKNOWN})" if several else kind or UNKNOWN
     size, over = (text(values.get(name)) or UNKNOWN for name in ("pool_size", "max_overflow"))
-    yield f"{size} + {over} connections"
-    for name, words in (("pool_timeout", "wait"), ("pool_recycle", "recycle")):
-        seconds = number(values.get(name))
-        off = seconds is not None and seconds < 0
-        yield f"{words} {UNKNOWN if seconds is None else 'off' if off else shown(seconds) + ' s'}"
+    pool = text(values.get("poolclass"))
+    yield f"{size} + {over} connections" if pool in {"", "QueuePool"} else pool
     ping = values.get("pool_pre_ping")
     yield f"pre-ping {UNKNOWN if ping is None else 'on' if is_true(ping) else 'off'}"
+    for name in ("pool_timeout", "pool_recycle"):
+        seconds = number(values.get(name))
+        never = seconds is not None and seconds < 0
+        yield f"{name} {_seconds(math.inf if never else seconds)}"
     limit = number(values.get("statement_seconds"))
-    yield f"statement {UNKNOWN if limit is None else shown(limit) + ' s' if limit else 'unlimited'}"
+    yield f"statement {_seconds(limit if limit is None or limit else math.inf)}"
 
 
 def _database(chain: Chain) -> Iterator[str]:
@@ -223,16 +243,20 @@ def _database(chain: Chain) -> Iterator[str]:
     if database is None:
         return
     variables = database.variables
-    if version := text(variables.get("version")):
-        yield version[:40]
     total, most = connections(chain), whole(variables.get("max_connections"))
     needed = total.words if total else UNKNOWN
     yield f"{needed} connections of {UNKNOWN if most is None else most}"
-    idle = number(variables.get("wait_timeout"))
-    yield f"closes idle ones after {UNKNOWN if idle is None else shown(idle)} s"
+    if version := text(variables.get("version")):
+        yield version[:40]
+
+
+def _database_times(chain: Chain) -> Iterator[str]:
+    database = chain.database
+    if database is None:
+        return
+    yield f"wait_timeout {_seconds(number(database.variables.get('wait_timeout')))}"
     found = statement_limit(chain)
-    if found is not None and found[0]:
-        yield f"statement {shown(found[0])} s"
+    yield f"statement {_seconds(found[0] or math.inf if found else None)}"
 
 
 def _ladder(chain: Chain, width: int) -> list[str]:
@@ -265,6 +289,13 @@ def _seconds(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return "none" if math.isinf(value) else f"{shown(value)} s"
+
+
+_MOST = 1e9  # what is more is no limit
+
+
+def _limit(value: float) -> str:
+    return shown(value) if value < _MOST else "unlimited"
 
 
 def _count(count: int, what: str) -> str:

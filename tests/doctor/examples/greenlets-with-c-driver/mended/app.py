@@ -1,7 +1,7 @@
 from flask import Flask
 from sqlalchemy import create_engine
 
-import commonpool.ext.sqlalchemy
+import commonpool.ext.sqlalchemy  # noqa: F401 - looks after the engine
 
 application = Flask(__name__)
 engine = create_engine(

@@ -1,8 +1,6 @@
 from flask import Flask
 from sqlalchemy import create_engine
 
-import commonpool.ext.sqlalchemy
-
 application = Flask(__name__)
 engine = create_engine(
     "mysql+mysqldb://app@db/app",
