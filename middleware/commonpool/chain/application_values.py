@@ -185,9 +185,7 @@ class Values:
                     default = self.of(keyword.value, module, depth)
             return self._variable(arguments[0], default)
         if path == "dict" and not arguments:
-            return {
-                keyword.arg: self.of(keyword.value, module, depth) for keyword in node.keywords
-            }
+            return {keyword.arg: self.of(keyword.value, module, depth) for keyword in node.keywords}
         conversion = _CONVERSIONS.get(path)
         if conversion is None or len(arguments) != 1 or arguments[0] is UNKNOWN:
             return UNKNOWN

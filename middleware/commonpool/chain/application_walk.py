@@ -81,9 +81,7 @@ class Walk:
             for block in blocks_of(node):
                 yield from self._body(block, module)
 
-    def _imported(
-        self, node: ast.Import | ast.ImportFrom, module: Module
-    ) -> Iterator[Reached]:
+    def _imported(self, node: ast.Import | ast.ImportFrom, module: Module) -> Iterator[Reached]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
