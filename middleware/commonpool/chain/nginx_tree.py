@@ -60,6 +60,12 @@ class Tree:
             text = read_text(file, "nginx")
             if len(text) > _MOST_CHARACTERS:
                 raise NotReadError("nginx", file, 0, f"is too large: {len(text)} characters")
+            if text.startswith("\ufeff"):
+                raise NotReadError(
+                    "nginx", file, 1, "begins with a byte order mark, which nginx does not take"
+                )
+            if not text.strip() and not inside:
+                raise NotReadError("nginx", file, 0, "is empty")
             if "\0" in text:
                 raise NotReadError("nginx", file, 0, "is no text: it has null bytes")
             if file.endswith(".template"):
@@ -99,9 +105,13 @@ class Tree:
             raise NotReadError("nginx", file, 0, "has blocks nested too deeply") from None
         except Exception as error:
             raise NotReadError("nginx", file, 0, f"cannot be parsed: {error}") from None
-        for error in payload["errors"]:
-            words = str(error["error"]).replace(f" in {path}:{error['line']}", "")
-            self.problems.append(Unreadable("nginx", file, error["line"] or 0, words))
+        for found in payload["errors"]:
+            words = str(found["error"]).replace(f" in {path}:{found['line']}", "")
+            if not words:
+                words = "ends in the middle of a directive"
+            elif "recursion" in words:
+                words = "has blocks nested too deeply"
+            self.problems.append(Unreadable("nginx", file, found["line"] or 0, words))
         return self._placed(payload["config"][0]["parsed"], file, (*inside, file))
 
     def _placed(
@@ -139,9 +149,9 @@ class Tree:
             return [names[name] for name in sorted(names)]
         if path.is_file():
             return [str(path)]
-        template = nginx_templates.template_of(path, self._folder)
-        if template is not None:
-            return [str(template)]
+        source = nginx_templates.template_of(path, self._folder)
+        if source is not None:
+            return [str(source)]
         if path.exists():
             return [str(path)]  # a folder: the reading says so
         if any(path.name in script for script in self._scripts):
