@@ -22,7 +22,7 @@ from commonpool.doctor.facts import (
     whole,
     workers,
 )
-from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
+from commonpool.doctor.findings import NO_FILES, Level, Seen, check, fail, ok, warn
 
 IN_C = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "oracledb", "pymssql"}
 """Drivers that wait in C, where neither gevent nor an event loop sees it."""
@@ -33,6 +33,7 @@ _MARGIN = 20  # seconds below wait_timeout
 @check(
     "engine-in-master",
     Level.WARN,
+    Level.FAIL,
     why="A connection that is opened while the master imports the application is the same socket in"
     " every worker process, and answers of one get into another.",
 )
@@ -46,15 +47,18 @@ def engine_in_master(chain: Chain) -> Iterator[Seen]:
         if place is None:
             continue
         if uwsgi.is_on("lazy-apps") or not uwsgi.is_on("master"):
-            yield ok(f"{engine.name} is made in each worker process", place)
-        else:
-            yield warn(
-                f"{engine.name} is made when the application is imported "
-                f"({place.file}:{place.line}), which without lazy-apps happens in the master",
-                uwsgi.get("lazy-apps"),
-                fix="lazy-apps = true",
-                file=uwsgi.file,
-            )
+            yield ok(f"{engine.name} is made in each worker process", place, file=uwsgi.file)
+            continue
+        opened = whole(engine.values.get("connections")) or 0
+        made = fail if opened else warn
+        yield made(
+            f"{engine.name} is made when the application is imported{_at(place)}, which without "
+            "lazy-apps happens in the master"
+            + (f"; it has {opened} open connections then" if opened else ""),
+            uwsgi.get("lazy-apps"),
+            fix="lazy-apps = true",
+            file=uwsgi.file,
+        )
 
 
 @check(
@@ -76,12 +80,16 @@ def pool_in_master(chain: Chain) -> Iterator[Seen]:
         yield ok("the pool is warmed in each worker process", place)
     else:
         yield warn(
-            f"a pool is used when the application is imported ({place.file}:{place.line}), which "
-            "without lazy-apps happens in the master",
+            f"a pool is used when the application is imported{_at(place)}, which without lazy-apps "
+            "happens in the master",
             uwsgi.get("lazy-apps"),
             fix="lazy-apps = true",
             file=uwsgi.file,
         )
+
+
+def _at(place: Setting) -> str:
+    return f" ({place.file}:{place.line})" if place.file not in NO_FILES and place.line else ""
 
 
 @check(

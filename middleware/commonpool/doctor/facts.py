@@ -198,12 +198,12 @@ def connections(chain: Chain) -> Connections | None:
 def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, Setting] | None:
     """Seconds after which the database stops a statement, 0 for never, and who says so.
 
-    `None` where neither the application nor the database was asked.
+    `None` where that is not known: the application sets one, of which the number could not be read,
+    or was loaded, which does not tell.
     """
     if engine is not None and (found := engine.values.get("statement_seconds")) is not None:
         seconds = number(found)
-        if seconds is not None:
-            return seconds, found
+        return None if seconds is None else (seconds, found)
     variables: Mapping[str, Setting] = chain.database.variables if chain.database else {}
     for name, unit in (
         ("max_statement_time", 1.0),
@@ -214,17 +214,24 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
         seconds = number(found)
         if found is not None and seconds is not None:
             return seconds * unit, found
-    return None
+    if engine is None or any(one.file == "application" for one in engine.values.values()):
+        return None
+    return (0.0, Setting(0, "default")) if engine.values else None
 
 
 # nginx
 
 
 def locations(chain: Chain) -> Iterator[NginxLocation]:
-    """Those that pass requests on to the application, without those that say the same twice."""
+    """Those that pass requests on to the application, without those that say the same twice.
+
+    Where some speak uwsgi, what is passed on over HTTP is taken for somebody else's.
+    """
+    found = chain.nginx.locations if chain.nginx else ()
+    protocol = "uwsgi" if any(one.protocol == "uwsgi" for one in found) else "http"
     seen = set()
-    for location in chain.nginx.locations if chain.nginx else ():
-        if location.protocol == "static":
+    for location in found:
+        if location.protocol != protocol:
             continue
         key = (location.file, location.line, location.path)
         if key not in seen:

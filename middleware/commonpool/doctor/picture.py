@@ -227,7 +227,11 @@ def _one_engine(chain: Chain, engine: Engine) -> Iterator[str]:
     yield f"{engine.name} ({kind or UNKNOWN})" if several else kind or UNKNOWN
     size, over = (text(values.get(name)) or UNKNOWN for name in ("pool_size", "max_overflow"))
     pool = text(values.get("poolclass"))
-    yield f"{size} + {over} connections" if pool in {"", "QueuePool"} else pool
+    yield (
+        f"{size} + {over} connections"
+        if pool in {"", "QueuePool", "AsyncAdaptedQueuePool"}
+        else pool
+    )
     ping = values.get("pool_pre_ping")
     yield f"pre-ping {UNKNOWN if ping is None else 'on' if is_true(ping) else 'off'}"
     for name in ("pool_timeout", "pool_recycle"):
