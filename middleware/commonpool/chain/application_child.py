@@ -57,7 +57,7 @@ def look(loaded: Any) -> dict[str, Any]:
     flask_engines: dict[int, str] = {}
     for app in apps:
         extension = getattr(app, "extensions", {}).get("sqlalchemy")
-        if not hasattr(type(extension), "engines"):
+        if extension is None or not hasattr(type(extension), "engines"):
             continue
         with app.app_context():
             for key, engine in extension.engines.items():

@@ -99,11 +99,9 @@ class Options:
     def take_call(self, call: ast.Call, module: Module, skipped: Iterable[str] = ()) -> None:
         """Take the keywords of a call."""
         for keyword in call.keywords:
-            if keyword.arg in skipped:
-                continue
             if keyword.arg is None:
                 self.take_dict(keyword.value, module)
-            else:
+            elif keyword.arg not in skipped:
                 self.take(keyword.arg, keyword.value, module)
 
     def take_dict(self, node: ast.AST, module: Module) -> None:

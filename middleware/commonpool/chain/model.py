@@ -190,6 +190,8 @@ class Compose:
         memory: bytes that one replica may have; `None` for no limit.
         stop_grace_period: seconds that it has to end.
         environ: of the service with the application.
+        services: their names, by role: ``application``, ``database``, ``nginx``.
+        limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``.
     """
 
     file: str
@@ -197,7 +199,8 @@ class Compose:
     memory: Setting | None
     stop_grace_period: Setting
     environ: Mapping[str, Setting]
-    services: Mapping[str, str] = field(default_factory=dict)  # role ("application") -> service
+    services: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
