@@ -308,7 +308,7 @@ def test_no_password_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_help_needs_no_other_commands_packages() -> None:
     program = (
         "import sys\n"
-        "for name in ('aiohttp', 'optuna', 'ciw', 'matplotlib', 'jinja2', 'psutil', 'crossplane'):\n"
+        "for name in ('aiohttp', 'optuna', 'ciw', 'matplotlib', 'jinja2', 'psutil'):\n"
         "    sys.modules[name] = None\n"
         "from commonpool.cli import main\n"
         "main()\n"

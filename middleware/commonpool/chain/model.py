@@ -135,7 +135,8 @@ class Application:
     Attributes:
         module: its name, such as ``stack.wsgi:application``.
         engines: those that were found.
-        pool_made_at_import: where a pool is warmed when the module is imported.
+        pool_made_at_import: where a pool is warmed when the module is imported; its value is
+            ``executor`` where that is not commonpool's but the standard library's.
         debug: where Flask's debug mode is switched on: the code, or ``FLASK_DEBUG``.
         reloader: where a reloader is.
         loop: ``gevent`` or ``asyncio`` with the place that says so.

@@ -18,7 +18,7 @@ from commonpool.chain.reading import read_chain
 from commonpool.cli import COULD_NOT_LOOK
 from commonpool.doctor import examine
 from commonpool.doctor.picture import ASCII, BOXES, picture
-from commonpool.doctor.report import Line, as_json, lines, status
+from commonpool.doctor.report import Line, as_json, asked_for, folded, lines, status
 from commonpool.doctor.secrets import Secrets
 
 _WIDTH = 80
@@ -102,7 +102,17 @@ def command(
             uwsgi=uwsgi, nginx=nginx, url=url, database=database, compose=compose, load=load
         )
         secrets = Secrets(os.environ, (url, database))
-        sys.exit(tell(chain, files, secrets=secrets, in_json=in_json, quiet=quiet, every=every))
+        sys.exit(
+            tell(
+                chain,
+                files,
+                secrets=secrets,
+                load=load,
+                in_json=in_json,
+                quiet=quiet,
+                every=every,
+            )
+        )
     except KeyboardInterrupt:
         click.echo("commonpool doctor: interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -113,6 +123,7 @@ def tell(
     files: Sequence[str],
     *,
     secrets: Secrets,
+    load: bool = False,
     in_json: bool = False,
     quiet: bool = False,
     every: bool = False,
@@ -123,22 +134,27 @@ def tell(
         chain: what was read.
         files: from where, for people.
         secrets: what not to write.
+        load: the application was asked for.
         in_json: for programs.
         quiet: without the picture, and nothing where all is well.
         every: what is well, too.
     """
-    unreadable = [secrets.hidden(one) for one in chain.unreadable]
+    missed = [secrets.hidden(one) for one in chain.unreadable]
+    unreadable = asked_for(missed, load=load)
     findings = [secrets.hidden(one) for one in examine(chain)]
     ends_with = status(findings, unreadable)
     if in_json:
-        hidden = dataclasses.replace(chain, unreadable=unreadable)
-        click.echo(as_json(findings, hidden, [secrets.hide(file) for file in files]))
+        click.echo(as_json(findings, unreadable, [secrets.hide(file) for file in files]))
         return ends_with
     console = _console()
     width = max(_NARROWEST, console.width)
     if not quiet:
         read = ", ".join(files) or "no file"
-        _write(console, [(secrets.hide(f"commonpool doctor: read {read}"), "dim"), ("", "")])
+        _write(console, folded(secrets.hide(f"commonpool doctor: read {read}"), width))
+        for one in missed:
+            if one not in unreadable:
+                _write(console, folded(f"not looked at: {one.message}", width))
+        _write(console, [("", "")])
         signs = BOXES if _has_boxes() else ASCII
         drawn = picture(chain, width=width, signs=signs)
         _write(console, [(secrets.hide(line), "") for line in drawn] + [("", "")])

@@ -63,27 +63,58 @@ def engine_in_master(chain: Chain) -> Iterator[Seen]:
 
 @check(
     "pool-in-master",
-    Level.WARN,
+    Level.FAIL,
     why="Threads do not live on in a process that is forked: a pool that was used in the master "
-    "has none in the worker processes, and its first task there never runs. (commonpool's own "
-    "makes them anew.)",
+    "has none in the worker processes, and its first task there never runs. (commonpool's makes "
+    "them anew.)",
 )
 def pool_in_master(chain: Chain) -> Iterator[Seen]:
-    """A pool of threads is used while the master imports the application, without `lazy-apps`."""
+    """An executor of the standard library is used in the master, without `lazy-apps`."""
     uwsgi, application = chain.uwsgi, chain.application
     if uwsgi is None or application is None:
         return
     place = application.pool_made_at_import
     if place is None:
         yield ok("no pool is warmed when the application is imported", file=uwsgi.file)
+    elif place.value != "executor":
+        yield ok("the pool that is warmed is commonpool's, which knows forks", place)
     elif uwsgi.is_on("lazy-apps") or not uwsgi.is_on("master"):
         yield ok("the pool is warmed in each worker process", place)
     else:
-        yield warn(
-            f"a pool is used when the application is imported{_at(place)}, which without lazy-apps "
-            "happens in the master",
+        yield fail(
+            f"an executor is used when the application is imported{_at(place)}, which without "
+            "lazy-apps happens in the master",
             uwsgi.get("lazy-apps"),
             fix="lazy-apps = true",
+            file=uwsgi.file,
+        )
+
+
+@check(
+    "pool-before-greenlets",
+    Level.WARN,
+    why="Its threads are there before gevent's greenlets: tasks run on threads that wait for each "
+    "other in gevent's locks.",
+)
+def pool_before_greenlets(chain: Chain) -> Iterator[Seen]:
+    """The pool is used at import; `gevent-monkey-patch` with `lazy-apps` patches later."""
+    uwsgi, application = chain.uwsgi, chain.application
+    if uwsgi is None or application is None or not uwsgi.is_on("gevent"):
+        return
+    place = application.pool_made_at_import
+    late = (
+        uwsgi.is_on("gevent-monkey-patch")
+        and not uwsgi.is_on("gevent-early-monkey-patch")
+        and uwsgi.is_on("lazy-apps")
+    )
+    if place is None or not late:
+        yield ok("the pool is not used before gevent has patched", file=uwsgi.file)
+    else:
+        yield warn(
+            f"the pool is used when the application is imported{_at(place)}, and "
+            "gevent-monkey-patch with lazy-apps patches after that",
+            uwsgi.get("gevent-monkey-patch"),
+            fix="gevent-early-monkey-patch = true",
             file=uwsgi.file,
         )
 
@@ -324,6 +355,7 @@ CHECKS = (
     gevent_not_patched,
     engine_in_master,
     pool_in_master,
+    pool_before_greenlets,
     engine_below_threads,
     recycle_above_wait_timeout,
     no_pre_ping_no_recycle,

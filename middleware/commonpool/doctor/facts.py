@@ -177,7 +177,8 @@ def connections(chain: Chain) -> Connections | None:
     if not found or uwsgi is None:
         return None
     each, words = 0, []
-    for engine in found:
+    pooled = [engine for engine in found if not math.isinf(capacity(engine) or 0)]
+    for engine in pooled or found:  # beside those, one without a pool is for a probe, or a script
         most = capacity(engine)
         if most is None:
             return None

@@ -17,6 +17,7 @@ from commonpool.doctor.facts import (
     RELOAD_MERCY,
     WORKER_CONNECTIONS,
     arguments,
+    capacity,
     connections,
     deadline,
     deadline_in_words,
@@ -214,10 +215,11 @@ def _engine(chain: Chain) -> Iterator[str]:
     found = application.engines
     if not found:
         yield UNKNOWN
-    for engine in found[:2]:
-        yield from _one_engine(chain, engine)
-    if len(found) > 2:  # noqa: PLR2004 (that many have room)
-        yield f"and {len(found) - 2} more"
+    else:
+        main = min(found, key=lambda engine: math.isinf(capacity(engine) or 0))
+        yield from _one_engine(chain, main)
+    if len(found) > 1:
+        yield f"and {_count(len(found) - 1, 'engine')} more"
 
 
 def _one_engine(chain: Chain, engine: Engine) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from commonpool.chain.model import Chain, Unreadable
+from commonpool.chain.model import Unreadable
 from commonpool.doctor.findings import Finding, Level
 
 # Exit statuses.
@@ -29,7 +29,9 @@ def status(findings: Sequence[Finding], unreadable: Sequence[Unreadable]) -> int
     return WARNINGS if Level.WARN in levels else ALL_OK
 
 
-def as_json(findings: Sequence[Finding], chain: Chain, files: Sequence[str]) -> str:
+def as_json(
+    findings: Sequence[Finding], unreadable: Sequence[Unreadable], files: Sequence[str]
+) -> str:
     """The findings as an object of JSON, in ASCII."""
     found: list[Mapping[str, Any]] = [
         {
@@ -44,9 +46,17 @@ def as_json(findings: Sequence[Finding], chain: Chain, files: Sequence[str]) -> 
     ]
     missed = [
         {"what": one.what, "file": one.file, "line": one.line, "message": one.message}
-        for one in chain.unreadable
+        for one in unreadable
     ]
     return json.dumps({"findings": found, "read": list(files), "could_not_look": missed}, indent=2)
+
+
+def asked_for(unreadable: Sequence[Unreadable], *, load: bool) -> list[Unreadable]:
+    """What could not be looked at although somebody has asked for it.
+
+    The application's code is looked at where it is at hand; it is asked for with `load` alone.
+    """
+    return [one for one in unreadable if load or one.what != "application"]
 
 
 def lines(
@@ -112,6 +122,11 @@ def _one(finding: Finding, width: int) -> Iterator[Line]:
         yield from _folded(f"{'':{_INDENT}}{where}", width, _INDENT, "")
         for line in finding.fix.splitlines():
             yield from _folded(f"{'':{_INDENT + 4}}{line}", width, _INDENT + 6, "fix")
+
+
+def folded(text: str, width: int) -> Iterator[Line]:
+    """A text of little weight, in lines."""
+    return _folded(text, width, 2, "dim")
 
 
 def _sentence(message: str) -> str:
