@@ -16,39 +16,32 @@ NOT_THE_POOLS = frozenset({"COMMONPOOL_DOCTOR"})
 
 
 def read_pool(
-    environ: Mapping[str, Setting], uwsgi: Uwsgi | None
+    environ: Mapping[str, Setting],
+    uwsgi: Uwsgi | None,
+    code: Mapping[str, Setting] | None = None,
 ) -> tuple[dict[str, Setting], list[Unreadable]]:
     """The values of `PoolConfig` as the application would have them.
 
     Args:
         environ: what the application finds in `os.environ`.
         uwsgi: whose ``harakiri`` gives the deadline, where it is not set.
+        code: what the application itself gives, by the names of the knobs; counts before variables.
 
     Returns:
         A value for each knob, by name: of one that is wrong, its default; with what is wrong.
     """
+    given = {
+        name.removeprefix(PREFIX).lower(): setting
+        for name, setting in environ.items()
+        if name.startswith(PREFIX) and name not in NOT_THE_POOLS and str(setting.value).strip()
+    }
     values: dict[str, Setting] = {}
     problems = []
-    for name, setting in environ.items():
-        if not name.startswith(PREFIX) or name in NOT_THE_POOLS:
-            continue
-        knob = name.removeprefix(PREFIX).lower()
-        text = str(setting.value)
-        if not text.strip():
-            continue
+    for knob, setting in {**given, **(code or {})}.items():
         try:
-            if knob not in KNOBS:
-                raise ConfigError(unknown(knob, _spelled))
-            value = from_text(knob, text, _spelled)
-            words, fits = KNOBS[knob]
-            others = {**DEFAULTS, **{one: known.value for one, known in values.items()}}
-            # Whether it is below max_workers is seen below, when all are known.
-            if knob != "max_workers_per_request" and not fits(value, others):
-                raise ConfigError(f"{name}={text!r}: must be {words}.")
+            values[knob] = dataclasses.replace(setting, value=_checked(knob, setting.value))
         except ConfigError as error:
             problems.append(Unreadable("pool", setting.file, setting.line, str(error)))
-            continue
-        values[knob] = dataclasses.replace(setting, value=value)
     for knob, default in DEFAULTS.items():
         values.setdefault(knob, Setting(default, "default"))
     share = values["max_workers_per_request"]
@@ -58,6 +51,17 @@ def read_pool(
         problems.append(Unreadable("pool", share.file, share.line, message))
         values["max_workers_per_request"] = Setting(None, "default")
     return _derived(values, uwsgi), problems
+
+
+def _checked(knob: str, given: object) -> object:
+    if knob not in KNOBS:
+        raise ConfigError(unknown(knob, _spelled))
+    value = from_text(knob, given, _spelled)
+    words, fits = KNOBS[knob]
+    # Whether it is below max_workers is seen when all are known.
+    if knob != "max_workers_per_request" and not fits(value, DEFAULTS):
+        raise ConfigError(f"{_spelled(knob)}={given!r}: must be {words}.")
+    return value
 
 
 def _derived(values: dict[str, Setting], uwsgi: Uwsgi | None) -> dict[str, Setting]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from commonpool.chain.application import read_application
@@ -89,14 +89,13 @@ class _Reader:
         outside = {name: Setting(value, "environment") for name, value in self._environ.items()}
         given = outside if services is None else {**services.compose.environ, **outside}
         server = None if uwsgi is None else self._server(uwsgi, given)
-        pool = self._try(
-            "pool", uwsgi or "", lambda: self._kept(read_pool(self._inner(server, given), server))
-        )
+        application = None if server is None else self._application(server, load=load)
+        pool = self._pool(given if server is None else server.environ, server, application)
         return Chain(
             uwsgi=server,
             nginx=None if nginx is None else self._front(nginx, services),
-            pool=pool or {},
-            application=None if server is None else self._application(server, load=load),
+            pool=pool,
+            application=application,
             database=self._database(database, services),
             host=self._try("host", "kernel", read_host),
             compose=None if services is None else services.compose,
@@ -104,9 +103,16 @@ class _Reader:
             unreadable=tuple(dict.fromkeys(self._unreadable)),
         )
 
-    @staticmethod
-    def _inner(server: Uwsgi | None, given: Mapping[str, Setting]) -> Mapping[str, Setting]:
-        return given if server is None else server.environ
+    def _pool(
+        self,
+        environ: Mapping[str, Setting],
+        server: Uwsgi | None,
+        application: Application | None,
+    ) -> Mapping[str, Setting]:
+        file = "" if server is None else server.file
+        code = {} if application is None else application.pool
+        found = self._try("pool", file, lambda: self._kept(read_pool(environ, server, code)))
+        return found or {}
 
     def _services(self, file: str) -> Services | None:
         return self._try("compose", file, lambda: self._kept(read_compose(file, self._environ)))
@@ -180,21 +186,16 @@ def _both(read: Application | None, loaded: Application | None) -> Application |
         debug=loaded.debug and (read.debug or loaded.debug),
         reloader=read.reloader,
         loop=read.loop or loaded.loop,
+        pool=read.pool,
     )
 
 
-def _with_place(engine: Engine, others: list[Engine] | tuple[Engine, ...]) -> Engine:
-    same = [
-        other
-        for other in others
-        if other.name == engine.name
-        or (
-            len(others) == 1
-            or _kind(other) == _kind(engine)
-            and sum(_kind(one) == _kind(engine) for one in others) == 1
-        )
-    ]
-    if not same:
+def _with_place(engine: Engine, others: Sequence[Engine]) -> Engine:
+    """The engine with what only the code tells of it: where it is made, its statement limit."""
+    named = [other for other in others if other.name == engine.name]
+    alike = [other for other in others if _kind(other) == _kind(engine)]
+    same = named if len(named) == 1 else alike
+    if len(same) != 1:
         return engine
     limit = same[0].values.get("statement_seconds")
     more = {} if limit is None else {"statement_seconds": limit}
