@@ -17,6 +17,7 @@ from commonpool.chain.application_values import UNKNOWN, Values
 from commonpool.chain.application_walk import Reached, Walk
 from commonpool.chain.model import Application, Engine, Setting, Unreadable, Uwsgi
 from commonpool.chain.versions import installed
+from commonpool.config import DEFAULTS, PREFIX
 
 _MAKES_POOL = frozenset(
     f"commonpool.{name}"
@@ -35,7 +36,9 @@ _FOREIGN = frozenset(
     )
 )
 _ADAPTERS = ("commonpool.ext.sqlalchemy", "commonpool.ext.flask")
-_CONFIG = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_DATABASE_URI", "DEBUG")
+_KNOBS = tuple(PREFIX + knob.upper() for knob in DEFAULTS)
+_CONFIG_CLASS = frozenset({"commonpool.PoolConfig", "commonpool.config.PoolConfig"})
+_CONFIG = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_DATABASE_URI", "DEBUG", *_KNOBS)
 _OFF = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -52,10 +55,8 @@ def read_application(uwsgi: Uwsgi) -> tuple[Application, list[Unreadable]]:
     given = targets(uwsgi)
     look = _Look(uwsgi, project)
     for target in given:
-        if target.module:
-            module = project.find(target.module)
-        else:
-            module = project.find_file(target.file)
+        name = target.module
+        module = project.find(name) if name else project.find_file(target.file)
         if module is not None:
             look.at(module)
         elif not project.problems:
@@ -82,6 +83,7 @@ class _Look:
         self._pool: Setting | None = None
         self._foreign: Setting | None = None
         self._gevent: Setting | None = None
+        self._settings: dict[str, Setting] = {}
         self._at_import: dict[tuple[str, int, int], Setting] = {}
         self._modules: list[Module] = []
         self._app_at_import: Setting | None = None
@@ -110,13 +112,15 @@ class _Look:
         self._at_import[_key(call, module)] = place
         name = call.func.attr if isinstance(call.func, ast.Attribute) else path
         keywords = {one.arg: one.value for one in call.keywords if one.arg}
-        if path in _MAKES_POOL or self._is_executor(call, module):
+        if path in _CONFIG_CLASS:
+            self._see_pool_config(call, module)
+        elif path in _MAKES_POOL or self._is_executor(call, module):
             self._pool = self._pool or place
         elif self._is_foreign(call, module):
             self._foreign = self._foreign or replace(place, value="executor")
-        elif name == "run" and self._is_true(keywords.get("debug"), module):
-            self._debug = self._debug or place
-        elif path.startswith("werkzeug.debug.DebuggedApplication"):
+        elif path == "werkzeug.debug.DebuggedApplication" or (
+            name == "run" and self._is_true(keywords.get("debug"), module)
+        ):
             self._debug = self._debug or place
         elif path in ("gevent.monkey.patch_all", "gevent.monkey.patch_socket"):
             self._gevent = self._gevent or place
@@ -128,6 +132,17 @@ class _Look:
             "run_with_reloader"
         ):
             self._reloader = self._reloader or place
+
+    def _see_pool_config(self, call: ast.Call, module: Module) -> None:
+        """``PoolConfig(max_workers=8)``: what it does not name has its default, not a variable's."""
+        given = {one.arg: one.value for one in call.keywords}
+        if None in given or call.args:
+            return
+        place = _place(call, module)
+        for knob, default in DEFAULTS.items():
+            value = self._values.of(given[knob], module) if knob in given else default
+            if value is not UNKNOWN:
+                self._settings[knob] = Setting(value, place.file, place.line, place.written)
 
     def _is_executor(self, call: ast.Call, module: Module) -> bool:
         return (
@@ -203,6 +218,7 @@ class _Look:
             loop=self._loop(),
             packages=installed(),
             adapted=self._adapted(),
+            pool=self._settings,
         )
 
     def _adapted(self) -> Setting | None:
@@ -261,13 +277,21 @@ class _Look:
                     ):
                         inits.append(self._at_import[_key(node, view)])
                 config += [(*found, view) for found in _configured(node)]
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    if limit_in(node.value) is not None and len(node.value) < 200:  # noqa: PLR2004
-                        limits.append((node.value, module, node.lineno))
+                if isinstance(node, ast.Constant) and _is_limit(node.value):
+                    limits.append((str(node.value), module, node.lineno))
+        self._take_knobs(config)
         if extension is not None:
             self._finish(extension, config, inits, extensions)
             engines.append(extension.engine(is_flask=True))
         return [self._limited(engine, limits) for engine in engines]
+
+    def _take_knobs(self, config: Iterable[tuple[str, ast.expr, Module]]) -> None:
+        """What Flask's settings say of the pool."""
+        for name, node, module in config:
+            value = self._values.of(node, module)
+            if name in _KNOBS and value is not UNKNOWN:
+                knob = name.removeprefix(PREFIX).lower()
+                self._settings[knob] = Setting(value, module.shown, node.lineno)
 
     def _created(self, call: ast.Call, module: Module) -> Engine:
         names = _names_of(module, call)
@@ -312,8 +336,14 @@ class _Look:
             return engine
         options = Options(self._values, engine.name)
         for text, module, line in limits:
-            options.take_limit(text, str(module.path), line)
+            options.take_limit(text, module.shown, line)
         return Engine(engine.name, {**engine.values, **options.given}, engine.made_at_import)
+
+
+def _is_limit(value: object) -> bool:
+    """Whether a text sets a statement limit; one that is longer only speaks of it."""
+    longest = 200
+    return isinstance(value, str) and len(value) < longest and limit_in(value) is not None
 
 
 def _with_views(module: Module) -> Iterable[tuple[Module, ast.AST]]:
@@ -368,9 +398,9 @@ def _names_of(module: Module, call: ast.Call) -> set[str]:
 
 
 def _key(node: ast.Call, module: Module) -> tuple[str, int, int]:
-    return str(module.path), node.lineno, node.col_offset
+    return module.shown, node.lineno, node.col_offset
 
 
 def _place(node: ast.AST, module: Module) -> Setting:
     written = ast.unparse(node).partition("\n")[0][:200]
-    return Setting(True, str(module.path), getattr(node, "lineno", 0), written)  # noqa: FBT003
+    return Setting(True, module.shown, getattr(node, "lineno", 0), written)  # noqa: FBT003

@@ -1,8 +1,8 @@
 """Imports the application in a process of its own, and reports what is there then.
 
-Run as a file, by the Python that the application has, which need not have commonpool: it imports the
-standard library alone. It reads what to load from standard input and writes what it found to the
-descriptor that its argument names, both as JSON.
+Run as a file, by the Python that the application has, which need not have commonpool: it imports
+the standard library alone. It reads what to load from standard input and writes what it found to
+the descriptor that its argument names, both as JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
         try:
             loaded = load(given["module"], given["file"])
             found = look(loaded)
-        except BaseException as error:  # noqa: BLE001 - an application may raise anything
+        except BaseException as error:  # an application may raise anything
             found = {"error": f"{type(error).__name__}: {error}"}
         json.dump(found, report)
     os._exit(0)  # not the application's own ending, which may wait for its threads

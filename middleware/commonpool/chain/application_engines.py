@@ -135,33 +135,31 @@ class Options:
     def take(self, name: str, node: ast.AST, module: Module) -> None:
         """Take one option."""
         line = getattr(node, "lineno", 0)
-        if name in ("connect_args",):
+        if name == "connect_args":
             self._take_limits(node, module)
         if name == "poolclass":
             written = ast.unparse(node)
             kind = written.rpartition(".")[2]
-            self.given[name] = Setting(kind, str(module.path), line)
+            self.given[name] = Setting(kind, module.shown, line)
             return
         value = self._values.of(node, module)
         written = "" if isinstance(node, ast.Constant) else ast.unparse(node)
-        self.given[name] = Setting(
-            None if value is UNKNOWN else value, str(module.path), line, written
-        )
+        self.given[name] = Setting(None if value is UNKNOWN else value, module.shown, line, written)
 
     def take_url(self, node: ast.AST, module: Module) -> None:
         """Take the URL."""
         value = self._values.of(node, module)
         if isinstance(value, str):
-            self.url = Setting(value, str(module.path), getattr(node, "lineno", 0))
+            self.url = Setting(value, module.shown, getattr(node, "lineno", 0))
         elif isinstance(node, ast.Call):  # URL.create("mysql+pymysql", ...)
             first = next(iter(node.args), None) or next(
                 (one.value for one in node.keywords if one.arg == "drivername"), None
             )
             name = None if first is None else self._values.of(first, module)
             if isinstance(name, str) and "://" not in name and " " not in name:
-                self.url = Setting(f"{name}://", str(module.path), node.lineno)
+                self.url = Setting(f"{name}://", module.shown, node.lineno)
             elif isinstance(name, str):
-                self.url = Setting(name, str(module.path), node.lineno)
+                self.url = Setting(name, module.shown, node.lineno)
 
     def take_limit(self, text: str, file: str, line: int) -> None:
         """Take the statement limit that a text of the application sets, if it does."""
@@ -178,9 +176,9 @@ class Options:
         if isinstance(value, dict):
             for key in ("init_command", "options"):
                 if isinstance(value.get(key), str):
-                    self.take_limit(value[key], str(module.path), line)
+                    self.take_limit(value[key], module.shown, line)
         else:
-            self.take_limit(ast.unparse(node), str(module.path), line)
+            self.take_limit(ast.unparse(node), module.shown, line)
 
     def engine(self, *, is_flask: bool) -> Engine:
         """The engine, with SQLAlchemy's defaults where nothing else can have been given."""

@@ -38,6 +38,14 @@ class Module:
     imports: list[str] = field(default_factory=list)
 
     @property
+    def shown(self) -> str:
+        """Its path, for people: from the working folder, where it is below that."""
+        try:
+            return str(self.path.resolve().relative_to(Path.cwd()))
+        except (ValueError, OSError):
+            return str(self.path)
+
+    @property
     def package(self) -> str:
         """What relative imports begin at."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]

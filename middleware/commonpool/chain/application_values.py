@@ -1,4 +1,4 @@
-"""What expressions in the application's code come to, as far as that can be told without running."""
+"""What expressions in the application's code come to, as far as that can be told by reading."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ class _Reading:
         )
 
     def _environ(self, one: Placed) -> dict[str, Setting]:
-        environ: dict[str, Setting] = {}
+        environ = self._image_environ(one)
         for path, line, is_required in self._environment_files(one):
             try:
                 text = read_text(path, "compose")
@@ -246,6 +246,21 @@ class _Reading:
             for name, setting in environ.items()
             if setting.value is not None or name in self._values
         }
+
+    def _image_environ(self, one: Placed) -> dict[str, Setting]:
+        """What ``ENV`` sets in the image that is built."""
+        path = str(self._folder / self._dockerfile_name(one))
+        environ: dict[str, Setting] = {}
+        for number, line in _instructions(self._dockerfile(one)):
+            word, _, rest = line.partition(" ")
+            if word.upper() == "FROM":
+                environ = {}
+            elif word.upper() == "ENV":
+                for name, value in _assignments(rest):
+                    # What builds on a variable of another stage is not known here.
+                    if "$" not in value:
+                        environ[name] = Setting(value, path, number)
+        return environ
 
     def _environment_files(self, one: Placed) -> Iterator[tuple[Path, int, bool]]:
         given = one.get("env_file")
@@ -352,6 +367,32 @@ class _Reading:
         problem = Unreadable("compose", self._file, line, message)
         if problem not in self.problems:
             self.problems.append(problem)
+
+
+def _instructions(text: str) -> Iterator[tuple[int, str]]:
+    """The instructions of a Dockerfile, each on one line, with the number of its first."""
+    parts: list[str] = []
+    start = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        start = start or number
+        parts.append(stripped.removesuffix("\\").strip())
+        if not stripped.endswith("\\"):
+            yield start, " ".join(parts)
+            parts, start = [], 0
+
+
+def _assignments(text: str) -> list[tuple[str, str]]:
+    """``A=1 B="2 3"``, or ``A 1``."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return []
+    if words and "=" not in words[0]:
+        return [(words[0], " ".join(words[1:]))]
+    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
 
 
 def _merged(base: Placed, over: Placed) -> Placed:

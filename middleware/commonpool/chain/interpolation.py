@@ -76,8 +76,8 @@ def variables_in(text: str, values: Mapping[str, str]) -> list[tuple[str, str, i
     """What a file of lines ``NAME=value`` sets: name, value, number of the line.
 
     Args:
-        text: of the file. ``#`` begins a comment, quotes are taken off, and in all but single quotes
-            variables are filled in.
+        text: of the file. ``#`` begins a comment, quotes are taken off, and in all but single
+            quotes variables are filled in.
         values: of variables that are set already.
     """
     known = dict(values)

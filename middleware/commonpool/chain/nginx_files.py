@@ -26,7 +26,7 @@ _Settings = Mapping[str, Sequence[Setting]]
 
 
 def read_nginx(file: str, values: Mapping[str, str]) -> tuple[Nginx, list[Unreadable]]:
-    """nginx's configuration, or a part of one: a server, a location, a few directives.
+    """Read nginx's configuration, or a part of one: a server, a location, a few directives.
 
     Args:
         file: of it; what it includes is relative to its folder, as for nginx.

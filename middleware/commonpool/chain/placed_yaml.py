@@ -19,7 +19,7 @@ class Placed:
     """A value and its line.
 
     Attributes:
-        value: text, a number, yes or no, nothing; a list of `Placed`, or a mapping of names to them.
+        value: text, a number, yes or no, nothing; a list of `Placed`, or names and a `Placed` each.
         line: from 1.
     """
 

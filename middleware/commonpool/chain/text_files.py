@@ -53,7 +53,7 @@ def read_bytes(path: str | Path, what: str) -> bytes:
                 f"is too large for a configuration: {status.st_size} bytes, read are "
                 f"{MOST_BYTES} at most",
             )
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(MOST_BYTES)
     except OSError as error:
         raise NotReadError(what, name, 0, f"cannot be read: {_words(error)}") from None

@@ -76,7 +76,7 @@ def read_uwsgi(
     *,
     version: tuple[int, ...] | None = None,
 ) -> tuple[Uwsgi, list[Unreadable]]:
-    """uWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
+    """UWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
 
     Args:
         path: of a file, with ``:section`` behind it if it is not ``uwsgi``; its ending tells the

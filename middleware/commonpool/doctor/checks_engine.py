@@ -22,7 +22,7 @@ from commonpool.doctor.facts import (
     whole,
     workers,
 )
-from commonpool.doctor.findings import NO_FILES, Level, Seen, check, fail, ok, warn
+from commonpool.doctor.findings import Level, Seen, check, fail, is_file, ok, warn
 
 IN_C = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "oracledb", "pymssql"}
 """Drivers that wait in C, where neither gevent nor an event loop sees it."""
@@ -120,7 +120,7 @@ def pool_before_greenlets(chain: Chain) -> Iterator[Seen]:
 
 
 def _at(place: Setting) -> str:
-    return f" ({place.file}:{place.line})" if place.file not in NO_FILES and place.line else ""
+    return f" ({place.file}:{place.line})" if is_file(place) and place.line else ""
 
 
 @check(

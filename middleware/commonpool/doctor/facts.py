@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from commonpool.chain.model import Chain, Engine, NginxLocation, Setting, Uwsgi
-from commonpool.doctor.findings import NO_FILES
+from commonpool.doctor.findings import is_file
 from commonpool.servers import SHARE_OF_HARAKIRI
 
 RESERVE = 10
@@ -153,7 +153,7 @@ def capacity_in_words(engine: Engine) -> str:
 def place_of(engine: Engine) -> Setting | None:
     """Where it is made, or set up."""
     places = (engine.made_at_import, *engine.values.values())
-    return next((place for place in places if place and place.file not in NO_FILES), None)
+    return next((place for place in places if place and is_file(place)), None)
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,13 @@ def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
     return made
 
 
+def is_file(place: Setting) -> bool:
+    """Whether a setting stands in a file that can be changed."""
+    return place.file not in NO_FILES and not place.file.startswith(("/proc/", "/sys/"))
+
+
 def _where(seen: Seen) -> tuple[str, int]:
     for place in seen.places:
-        if place is not None and place.file not in NO_FILES:
+        if place is not None and is_file(place):
             return place.file, place.line
     return seen.file, 0
