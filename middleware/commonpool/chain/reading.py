@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from commonpool.chain.application import read_application
@@ -138,7 +139,8 @@ class _Reader:
         read = self._try("application", file, lambda: self._kept(read_application(server)))
         if not load or (read is not None and not read.module):
             return read
-        loaded = self._try("application", file, lambda: load_application(server))
+        here = dataclasses.replace(server, environ=_at_hand(server.environ))
+        loaded = self._try("application", file, lambda: load_application(here))
         return _both(read, loaded)
 
     def _database(self, url: str | None, services: Services | None) -> Database | None:
@@ -172,6 +174,19 @@ class _Reader:
             message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
             self._unreadable.append(Unreadable(what, file, 0, message))
         return None
+
+
+def _at_hand(environ: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Without the variables of a compose file that name files of its containers, such as secrets."""
+    return {
+        name: setting
+        for name, setting in environ.items()
+        if not (
+            setting.file.endswith((".yml", ".yaml"))
+            and name.endswith("_FILE")
+            and not Path(str(setting.value)).exists()
+        )
+    }
 
 
 def _both(read: Application | None, loaded: Application | None) -> Application | None:

@@ -99,7 +99,8 @@ def deadline_in_words(chain: Chain) -> str:
     seconds = deadline(chain)
     if math.isinf(seconds):
         return "none"
-    if number(chain.pool.get("deadline")) is None:
+    place = chain.pool.get("deadline")
+    if place is None or place.value is None or place.written.startswith("harakiri"):
         return f"{shown(seconds)} s (0.9 x harakiri)"
     return f"{shown(seconds)} s"
 
