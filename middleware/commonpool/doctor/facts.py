@@ -206,6 +206,9 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
     if engine is not None and (found := engine.values.get("statement_seconds")) is not None:
         seconds = number(found)
         return None if seconds is None else (seconds, found)
+    is_loaded = engine is not None and any(
+        one.file == "application" for one in engine.values.values()
+    )
     variables: Mapping[str, Setting] = chain.database.variables if chain.database else {}
     for name, unit in (
         ("max_statement_time", 1.0),
@@ -214,11 +217,11 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
     ):
         found = variables.get(name)
         seconds = number(found)
-        if found is not None and seconds is not None:
+        if found is not None and seconds is not None and not (is_loaded and seconds == 0):
             return seconds * unit, found
-    if engine is None or any(one.file == "application" for one in engine.values.values()):
+    if engine is None or is_loaded or not engine.values:
         return None
-    return (0.0, Setting(0, "default")) if engine.values else None
+    return 0.0, Setting(0, "default")
 
 
 # nginx

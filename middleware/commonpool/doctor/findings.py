@@ -113,7 +113,8 @@ class Check:
         """Look at a chain."""
         for seen in self.look(chain):
             file, line = _where(seen)
-            yield Finding(self.id, seen.level, file, line, seen.message, self.why, seen.fix)
+            message = _capitalized(seen.message)
+            yield Finding(self.id, seen.level, file, line, message, self.why, seen.fix)
 
 
 def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
@@ -129,6 +130,31 @@ def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
         return Check(name, levels, why, look)
 
     return made
+
+
+_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "answers",
+        "for",
+        "no",
+        "nothing",
+        "one",
+        "only",
+        "requests",
+        "statements",
+        "the",
+        "with",
+    ]
+)
+
+
+def _capitalized(message: str) -> str:
+    """With a capital, unless it begins with a name that is written as it is."""
+    first = message.partition(" ")[0]
+    return message[:1].upper() + message[1:] if first in _WORDS else message
 
 
 def is_file(place: Setting) -> bool:
