@@ -122,7 +122,7 @@ class _Look:
             self._reloader = self._reloader or place
 
     def _see_pool_config(self, call: ast.Call, module: Module) -> None:
-        """``PoolConfig(max_workers=8)``: what it does not name has its default, not a variable's."""
+        """``PoolConfig(max_workers=8)``: what it does not name has its default."""
         given = {one.arg: one.value for one in call.keywords}
         if None in given or call.args:
             return
