@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from dataclasses import replace
 
 from commonpool.chain.application_engines import (
     Options,
@@ -30,6 +31,14 @@ _EXECUTOR = frozenset({"commonpool.current_executor", "commonpool.owner.current_
 _KNOBS = tuple(PREFIX + knob.upper() for knob in DEFAULTS)
 _CONFIG_CLASS = frozenset({"commonpool.PoolConfig", "commonpool.config.PoolConfig"})
 _CONFIG = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_DATABASE_URI", "DEBUG", *_KNOBS)
+_FOREIGN = frozenset(
+    f"concurrent.futures.{name}"
+    for name in (
+        *("ThreadPoolExecutor", "thread.ThreadPoolExecutor"),
+        *("ProcessPoolExecutor", "process.ProcessPoolExecutor"),
+    )
+)
+_ADAPTERS = ("commonpool.ext.sqlalchemy", "commonpool.ext.flask")
 _OFF = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -72,6 +81,7 @@ class _Look:
         self._debug: Setting | None = None
         self._reloader: Setting | None = None
         self._pool: Setting | None = None
+        self._foreign: Setting | None = None
         self._gevent: Setting | None = None
         self._settings: dict[str, Setting] = {}
         self._at_import: dict[tuple[str, int, int], Setting] = {}
@@ -106,6 +116,8 @@ class _Look:
             self._see_pool_config(call, module)
         elif path in _MAKES_POOL or self._is_executor(call, module):
             self._pool = self._pool or place
+        elif self._is_foreign(call, module):
+            self._foreign = self._foreign or replace(place, value="executor")
         elif path == "werkzeug.debug.DebuggedApplication" or (
             name == "run" and self._is_true(keywords.get("debug"), module)
         ):
@@ -138,6 +150,17 @@ class _Look:
             and call.func.attr in _RUNS_TASKS
             and isinstance(call.func.value, ast.Call)
             and self._values.path_of(call.func.value.func, module) in _EXECUTOR
+        )
+
+    def _is_foreign(self, call: ast.Call, module: Module) -> bool:
+        """Whether it has the standard library's executor run something."""
+        if not isinstance(call.func, ast.Attribute) or call.func.attr not in ("submit", "map"):
+            return False
+        found = self._values.meaning(call.func.value, module)
+        return (
+            found is not None
+            and isinstance(found[1], ast.Call)
+            and self._values.path_of(found[1].func, found[0]) in _FOREIGN
         )
 
     def _see_assignment(self, target: ast.expr, node: ast.Assign, module: Module) -> None:
@@ -189,13 +212,26 @@ class _Look:
         return Application(
             module=name,
             engines=engines,
-            pool_made_at_import=self._pool,
+            pool_made_at_import=self._foreign or self._pool,
             debug=self._debug,
             reloader=self._reloader or self._uwsgis_reloader(),
             loop=self._loop(),
             packages=installed(),
             pool=self._settings,
+            adapted=self._adapted(),
         )
+
+    def _adapted(self) -> Setting | None:
+        for module in self._modules:
+            for node in ast.walk(module.tree):
+                names: list[str] = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
+                if any(f"{name}.".startswith(f"{one}.") for name in names for one in _ADAPTERS):
+                    return _place(node, module)
+        return None
 
     def _uwsgis_reloader(self) -> Setting | None:
         found = self._uwsgi.get("py-autoreload")

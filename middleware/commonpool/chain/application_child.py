@@ -73,6 +73,7 @@ def look(loaded: Any) -> dict[str, Any]:
         "debug": any(bool(getattr(app, "debug", False)) for app in apps),
         "pool": any(_is(thing, "commonpool.pool", "CommonPool") for thing in gc.get_objects()),
         "gevent": _is_patched(),
+        "adapted": "commonpool.ext.sqlalchemy" in sys.modules,
     }
 
 

@@ -53,6 +53,7 @@ def load_application(uwsgi: Uwsgi, *, seconds: float = 30.0) -> Application:
         debug=place if found["debug"] else None,
         loop=Setting("gevent", "application") if found["gevent"] else None,
         packages=installed(),
+        adapted=place if found["adapted"] else None,
     )
 
 

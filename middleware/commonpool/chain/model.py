@@ -138,13 +138,16 @@ class Application:
     Attributes:
         module: its name, such as ``stack.wsgi:application``.
         engines: those that were found.
-        pool_made_at_import: where a pool is warmed when the module is imported.
+        pool_made_at_import: where a pool is warmed when the module is imported; its value is
+            ``executor`` where that is not commonpool's but the standard library's.
         debug: where Flask's debug mode is switched on: the code, or ``FLASK_DEBUG``.
         reloader: where a reloader is.
         loop: ``gevent`` or ``asyncio`` with the place that says so.
         packages: versions of what is installed: ``flask``, ``sqlalchemy``, ``uwsgi``, ...
         pool: settings of commonpool that the code gives, by the names of `PoolConfig`: these count
             before variables.
+        adapted: where it imports an adapter of commonpool that looks after its engines
+            (``commonpool.ext.sqlalchemy``, or what imports it).
     """
 
     module: str = ""
@@ -155,6 +158,7 @@ class Application:
     loop: Setting | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     pool: Mapping[str, Setting] = field(default_factory=dict)
+    adapted: Setting | None = None
 
 
 @dataclass(frozen=True)
