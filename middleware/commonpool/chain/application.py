@@ -28,6 +28,9 @@ _MAKES_POOL = frozenset(
 )
 _RUNS_TASKS = frozenset({"submit", "map", "background", "task_group", "run_in_parallel"})
 _EXECUTOR = frozenset({"commonpool.current_executor", "commonpool.owner.current_executor"})
+_KNOBS = tuple(PREFIX + knob.upper() for knob in DEFAULTS)
+_CONFIG_CLASS = frozenset({"commonpool.PoolConfig", "commonpool.config.PoolConfig"})
+_CONFIG = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_DATABASE_URI", "DEBUG", *_KNOBS)
 _FOREIGN = frozenset(
     f"concurrent.futures.{name}"
     for name in (
@@ -36,9 +39,6 @@ _FOREIGN = frozenset(
     )
 )
 _ADAPTERS = ("commonpool.ext.sqlalchemy", "commonpool.ext.flask")
-_KNOBS = tuple(PREFIX + knob.upper() for knob in DEFAULTS)
-_CONFIG_CLASS = frozenset({"commonpool.PoolConfig", "commonpool.config.PoolConfig"})
-_CONFIG = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_DATABASE_URI", "DEBUG", *_KNOBS)
 _OFF = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -134,7 +134,7 @@ class _Look:
             self._reloader = self._reloader or place
 
     def _see_pool_config(self, call: ast.Call, module: Module) -> None:
-        """``PoolConfig(max_workers=8)``: what it does not name has its default, not a variable's."""
+        """``PoolConfig(max_workers=8)``: what it does not name has its default."""
         given = {one.arg: one.value for one in call.keywords}
         if None in given or call.args:
             return
@@ -217,8 +217,8 @@ class _Look:
             reloader=self._reloader or self._uwsgis_reloader(),
             loop=self._loop(),
             packages=installed(),
-            adapted=self._adapted(),
             pool=self._settings,
+            adapted=self._adapted(),
         )
 
     def _adapted(self) -> Setting | None:

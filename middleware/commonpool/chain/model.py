@@ -144,10 +144,10 @@ class Application:
         reloader: where a reloader is.
         loop: ``gevent`` or ``asyncio`` with the place that says so.
         packages: versions of what is installed: ``flask``, ``sqlalchemy``, ``uwsgi``, ...
-        adapted: where it imports an adapter of commonpool that looks after its engines
-            (``commonpool.ext.sqlalchemy``, or what imports it).
         pool: settings of commonpool that the code gives, by the names of `PoolConfig`: these count
             before variables.
+        adapted: where it imports an adapter of commonpool that looks after its engines
+            (``commonpool.ext.sqlalchemy``, or what imports it).
     """
 
     module: str = ""
@@ -157,8 +157,8 @@ class Application:
     reloader: Setting | None = None
     loop: Setting | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
-    adapted: Setting | None = None
     pool: Mapping[str, Setting] = field(default_factory=dict)
+    adapted: Setting | None = None
 
 
 @dataclass(frozen=True)

@@ -196,14 +196,19 @@ def _both(read: Application | None, loaded: Application | None) -> Application |
     return dataclasses.replace(
         loaded,
         engines=[_with_place(engine, read.engines) for engine in loaded.engines],
-        pool_made_at_import=loaded.pool_made_at_import
-        and (read.pool_made_at_import or loaded.pool_made_at_import),
+        pool_made_at_import=_pool_made(read.pool_made_at_import, loaded.pool_made_at_import),
         debug=loaded.debug and (read.debug or loaded.debug),
         reloader=read.reloader,
         loop=read.loop or loaded.loop,
         pool=read.pool,
         adapted=loaded.adapted and (read.adapted or loaded.adapted),
     )
+
+
+def _pool_made(read: Setting | None, loaded: Setting | None) -> Setting | None:
+    if read is not None and (loaded is not None or read.value == "executor"):
+        return read  # an executor of somebody else's is not looked for by loading
+    return loaded
 
 
 def _with_place(engine: Engine, others: Sequence[Engine]) -> Engine:

@@ -62,7 +62,7 @@ def read_bytes(path: str | Path, what: str) -> bytes:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """What a regular file holds, as text; bytes that are not UTF-8 are shown as ``\\xff``.
+    """What a regular file holds, as text; bytes that are not UTF-8 are shown by their number.
 
     Raises:
         NotReadError: as `read_bytes`.

@@ -2,9 +2,9 @@
 
 uWSGI takes three steps, and so does this: all files are read, conditions being followed with the
 environment as it is *then*; then ``$(VARIABLE)``, ``@(file)`` and ``%(placeholder)`` are filled in,
-but not in what counted at once (``listen``, ``set-placeholder``); then the options are gone through in
-turn, of which ``env`` sets variables and ``inherit`` brings more options, in which nothing is filled
-in any more.
+but not in what counted at once (``listen``, ``set-placeholder``); then the options are gone through
+in turn, of which ``env`` sets variables and ``inherit`` brings more options, in which nothing is
+filled in any more.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def parser_of(path: str) -> Parser | None:
 def ini(text: str, section: str, file: str) -> Iterator[Line]:
     """The options of all sections of that name, in turn.
 
-    uWSGI takes what follows ``=`` as it stands, but for blanks at both ends: ``;`` and ``#`` begin a
-    comment only at the beginning of a line.
+    uWSGI takes what follows ``=`` as it stands, but for blanks at both ends: ``;`` and ``#`` begin
+    a comment only at the beginning of a line.
 
     Raises:
         NotReadError: no section of that name has an option.
@@ -76,7 +76,9 @@ def _no_section(text: str, section: str) -> str:
     return f"has no section [{section}] with options in it"
 
 
-def yaml(text: str, section: str, file: str) -> Iterator[Line]:
+def yaml(  # noqa: C901 - the cases of one small parser
+    text: str, section: str, file: str
+) -> Iterator[Line]:
     """The options of the mapping of that name, as uWSGI's own small parser finds them.
 
     It knows no lists and no quotes: ``"2"`` is three characters. It stops at the first line that is
@@ -195,26 +197,26 @@ def _places(text: str, section: str) -> dict[str, list[int]]:
     opened: list[_Open] = []
     number, seen = 1, 0
     for match in _TOKEN.finditer(text):
-        token = match[0]
+        mark = match[0]
         number += text.count("\n", seen, match.start())
         seen = match.start()
         top = opened[-1] if opened else None
-        if token == ":":
+        if mark == ":":
             continue
-        if token == ",":
+        if mark == ",":
             assert top is not None  # noqa: S101 - it is valid JSON
             top.awaits_key = top.kind == "{"
-        elif token in ("}", "]"):
+        elif mark in ("}", "]"):
             opened.pop()
         elif top is not None and top.awaits_key:
-            top.key, top.awaits_key = str(json.loads(token)), False
+            top.key, top.awaits_key = str(json.loads(mark)), False
         else:
             kinds = "".join(part.kind for part in opened)
-            is_value = kinds == "{{[" or (kinds == "{{" and token != "[")
+            is_value = kinds == "{{[" or (kinds == "{{" and mark != "[")
             if is_value and opened[0].key == section:
                 places.setdefault(opened[1].key, []).append(number)
-            if token in ("{", "["):
-                opened.append(_Open(token, awaits_key=token == "{"))
+            if mark in ("{", "["):
+                opened.append(_Open(mark, awaits_key=mark == "{"))
     return places
 
 

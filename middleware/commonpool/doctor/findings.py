@@ -133,6 +133,11 @@ def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
 
 
 _WORDS = frozenset(
+    {
+        *("a", "an", "and", "answers", "for", "no", "nothing"),
+        *("one", "only", "requests", "statements", "the", "with"),
+    }
+)
     [
         "a",
         "an",
