@@ -177,7 +177,7 @@ class _Reader:
 
 
 def _at_hand(environ: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Without the variables of a compose file that name files of its containers, such as secrets."""
+    """Without a compose file's variables that name files of its containers, such as secrets."""
     return {
         name: setting
         for name, setting in environ.items()

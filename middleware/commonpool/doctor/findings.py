@@ -138,22 +138,6 @@ _WORDS = frozenset(
         *("one", "only", "requests", "statements", "the", "with"),
     }
 )
-    [
-        "a",
-        "an",
-        "and",
-        "answers",
-        "for",
-        "no",
-        "nothing",
-        "one",
-        "only",
-        "requests",
-        "statements",
-        "the",
-        "with",
-    ]
-)
 
 
 def _capitalized(message: str) -> str:
