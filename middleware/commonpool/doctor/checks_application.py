@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from commonpool.chain.model import Chain
-from commonpool.doctor.facts import text, threads, whole, workers
+from commonpool.doctor.facts import text, threads, variable, whole, workers
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
 _LONG_QUEUE = 100  # tasks for each worker
@@ -36,13 +36,9 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
         yield fail(
             f"Flask's debug mode is on: {place.written or place.value}",
             place,
-            fix="env = FLASK_DEBUG=0" if _of_environment(place.file) else "debug=False",
+            fix="debug=False" if place.file.endswith(".py") else variable(place, "FLASK_DEBUG", 0),
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
-
-
-def _of_environment(file: str) -> bool:
-    return file == "environment" or file.endswith((".ini", ".yml", ".yaml", ".json"))
 
 
 @check(
@@ -61,9 +57,7 @@ def reloader(chain: Chain) -> Iterator[Seen]:
                 place = uwsgi.get(name)
                 break
     if place is not None:
-        from_ini = uwsgi is not None and any(
-            place in values for name, values in uwsgi.options.items() if "reload" in name
-        )
+        from_ini = not place.file.endswith(".py")
         yield fail(
             f"a reloader watches the application's files: {place.written or place.value}",
             place,
@@ -95,7 +89,7 @@ def overflow(chain: Chain) -> Iterator[Seen]:
             "refused although most workers may be idle",
             place,
             chain.pool.get("overflow"),
-            fix=f"env = COMMONPOOL_MAX_QUEUE={4 * count}",
+            fix=variable(place, "COMMONPOOL_MAX_QUEUE", 4 * count),
             file=uwsgi.file,
         )
     elif queue > _LONG_QUEUE * count:
@@ -103,7 +97,7 @@ def overflow(chain: Chain) -> Iterator[Seen]:
             f"{said}, more than {_LONG_QUEUE} for each of {count} workers: it is never full in "
             "time",
             place,
-            fix=f"env = COMMONPOOL_MAX_QUEUE={4 * count}",
+            fix=variable(place, "COMMONPOOL_MAX_QUEUE", 4 * count),
             file=uwsgi.file,
         )
     else:

@@ -273,11 +273,13 @@ def connections_above_max(chain: Chain) -> Iterator[Seen]:
         yield ok(f"{total.words} connections have room in {most} (max_connections)", place, by_hand)
         return
     fewer = room // (replicas(chain) * max(1, chain.uwsgi.number("processes", 1))) - 1
+    enough = math.ceil((total.total + RESERVE) / 50) * 50
+    in_compose = place.file.endswith((".yml", ".yaml"))
     yield fail(
         f"replicas x processes x connections: {said}",
         place,
-        by_hand,
-        fix=f"max_connections = {math.ceil((total.total + RESERVE) / 50) * 50}"
+        by_hand if in_compose else None,
+        fix=(f"--max-connections={enough}" if in_compose else f"max_connections = {enough}")
         + (f"\n(or at most {fewer} = pool_size + max_overflow)" if fewer > 0 else ""),
     )
 

@@ -24,6 +24,7 @@ from commonpool.doctor.facts import (
     shown,
     statement_limit,
     threads,
+    variable,
 )
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
@@ -69,8 +70,8 @@ def harakiri_without_deadline(chain: Chain) -> Iterator[Seen]:
             f"harakiri = {harakiri(uwsgi)} with {threads(uwsgi)} threads, and the deadline is "
             "switched off (COMMONPOOL_DEADLINE = inf)",
             place,
-            fix=f"env = COMMONPOOL_DEADLINE={shown(0.9 * harakiri(uwsgi))}\n"
-            "(or leave it out: it is nine tenths of harakiri then)",
+            fix=variable(place, "COMMONPOOL_DEADLINE", shown(0.9 * harakiri(uwsgi)))
+            + "\n(or leave it out: it is nine tenths of harakiri then)",
             file=uwsgi.file,
         )
     else:
@@ -100,7 +101,7 @@ def deadline_below_harakiri(chain: Chain) -> Iterator[Seen]:
             f"the deadline is {deadline_in_words(chain)}, and harakiri {most} s",
             place,
             uwsgi.get("harakiri"),
-            fix=f"env = COMMONPOOL_DEADLINE={shown(0.9 * most)}",
+            fix=variable(place, "COMMONPOOL_DEADLINE", shown(0.9 * most)),
             file=uwsgi.file,
         )
 

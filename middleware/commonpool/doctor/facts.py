@@ -105,6 +105,24 @@ def deadline_in_words(chain: Chain) -> str:
     return f"{shown(seconds)} s"
 
 
+def variable(place: Setting | None, name: str, value: object) -> str:
+    """The line that sets a variable, as the file has it in which it is set now.
+
+    Args:
+        place: where it is set now; in uWSGI's configuration, if nowhere.
+        name: of the variable.
+        value: which it is to have.
+    """
+    file = "" if place is None else place.file
+    if file.endswith((".yml", ".yaml")) and "uwsgi" not in file.lower():
+        return f'{name}: "{value}"'
+    if file.endswith(".py"):
+        return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
+    if file.endswith(".env"):
+        return f"{name}={value}"
+    return f"env = {name}={value}"
+
+
 def drain(chain: Chain) -> float | None:
     """Seconds for background work when a process ends."""
     return number(chain.pool.get("drain_timeout"))
