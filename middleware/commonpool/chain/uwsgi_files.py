@@ -9,6 +9,7 @@ filled in any more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from commonpool.chain.uwsgi_options import (
 )
 from commonpool.chain.uwsgi_passes import placeholder, resolve
 
+_NAMES = re.compile(r"%\(([^ )]+)")
 _MOST_NESTED = 20
 _MOST_FILES = 500
 _MOST_OPTIONS = 50_000
@@ -330,6 +332,8 @@ class Reading:
 
     def result(self, path: str) -> Uwsgi:
         """The options, with aliases under one name."""
+        # Names of somebody's own are for %(name).
+        named = set(_NAMES.findall("\n".join(given.written for given in self.given)))
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
@@ -337,7 +341,7 @@ class Reading:
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):
-                if not self._names_placeholder(given.key):
+                if given.key not in named:
                     unknown.append(Setting(given.key, given.file, given.line))
                 continue
             name = ALIASES.get(given.key, given.key)
@@ -348,10 +352,6 @@ class Reading:
         options = {name: [*from_others.get(name, ()), *values] for name, values in explicit.items()}
         options.update({n: v for n, v in from_others.items() if n not in explicit})
         return Uwsgi(path, options, self.environ, self.version, unknown=unknown)
-
-    def _names_placeholder(self, key: str) -> bool:
-        # A name of somebody's own, for %(name).
-        return any(f"%({key}" in given.written for given in self.given)
 
 
 def _setting(given: Given) -> Setting:
