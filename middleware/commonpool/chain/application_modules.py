@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from commonpool.chain.model import Unreadable, Uwsgi
-from commonpool.chain.text_files import NotReadError, read_bytes
+from commonpool.chain.text_files import NotReadError, is_file, is_folder, read_bytes
 
 _MOST_MODULES = 1_000
 _MOST_BYTES = 2_000_000
@@ -93,10 +93,10 @@ def _target(given: str, where: str, line: int) -> Target:
 
 def search_path(uwsgi: Uwsgi) -> list[Path]:
     """The folders in which uWSGI's Python looks for modules, as far as the options say so."""
-    home = Path(uwsgi.file.partition(":")[0]).resolve().parent
+    home = Path.cwd() / Path(uwsgi.file.partition(":")[0]).parent
     chdir = uwsgi.get("chdir2") or uwsgi.get("chdir")
     start = Path.cwd() if chdir is None else Path.cwd() / str(chdir.value)
-    if not start.is_dir():  # of the container that it is meant for
+    if not is_folder(start):  # of the container that it is meant for
         start = home
     folders = [start]
     for entry in uwsgi.options.get("pythonpath", ()):
@@ -106,7 +106,7 @@ def search_path(uwsgi: Uwsgi) -> list[Path]:
     if variable is not None:
         folders += [Path(part) for part in str(variable.value).split(":") if part]
     folders.append(home)
-    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    return [folder for folder in dict.fromkeys(folders) if is_folder(folder)] or [Path.cwd()]
 
 
 class Project:
@@ -138,7 +138,7 @@ class Project:
         """The module in a file that uWSGI is given; `None` if it is not there."""
         for folder in self.folders:
             path = folder / given
-            if path.is_file():
+            if is_file(path):
                 return self._parse(str(path), path)
         return None
 
@@ -158,14 +158,13 @@ class Project:
         return list(found.values())
 
     def _path_of(self, name: str) -> Path | None:
-        inner = Path(*name.split("."))
+        parts = name.split(".")
+        if not all(part.isidentifier() for part in parts):
+            return None
+        inner = Path(*parts)
         for folder in self.folders:
             for path in (folder / inner / "__init__.py", folder / inner.with_suffix(".py")):
-                try:
-                    is_there = path.is_file()
-                except (OSError, ValueError):
-                    continue
-                if is_there and not any(part in _OTHERS for part in path.parts):
+                if is_file(path) and not any(part in _OTHERS for part in path.parts):
                     return path
         return None
 

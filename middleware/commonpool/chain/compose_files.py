@@ -19,6 +19,7 @@ _NAMES = frozenset(
 )
 _DATABASES = re.compile(r"\b(mariadb|mysql|percona|postgres(?:ql)?|postgis|timescaledb)\b")
 _SERVES = re.compile(r"uwsgi|stack(?:\.container)?\.serving|-m stack serve", re.IGNORECASE)
+_MOST_NESTED = 5
 _GRACE = 10.0
 """Seconds that Docker gives a container to end, where nothing is said."""
 
@@ -106,13 +107,13 @@ class _Reading:
 
     def _extended(self, one: Placed, services: Mapping[str, Placed], depth: int) -> Placed:
         base = one.get("extends")
-        if base is None or depth > 5:  # noqa: PLR2004 - nobody needs more
+        if base is None or depth > _MOST_NESTED:
             return one
         name = base.value if isinstance(base.value, str) else None
         others = services
         given = base.get("service")
         if given is not None:
-            name = str(given.value)
+            name = given.text
         file = base.get("file")
         if file is not None:
             try:
@@ -230,7 +231,7 @@ class _Reading:
         for name, placed in given.items():
             environ[name] = self._setting(placed)
         for placed in given.entries():
-            name, equals, _ = str(placed.value).partition("=")
+            name, equals, _ = placed.text.partition("=")
             if equals:
                 whole = self._setting(placed)
                 value = str(whole.value).partition("=")[2]
@@ -319,10 +320,8 @@ class _Reading:
         if placed.value is None or isinstance(placed.value, dict | list):
             return Setting(None, self._file, placed.line)
         value = self._text(placed)
-        written = str(placed.value)
-        if isinstance(placed.value, bool):
-            written = value
-        return Setting(value, self._file, placed.line, "" if written == value else written)
+        written = "" if placed.text == value else placed.text
+        return Setting(value, self._file, placed.line, written)
 
     def _number(self, placed: Placed) -> Setting | None:
         setting = self._setting(placed)
@@ -356,12 +355,10 @@ class _Reading:
         try:
             return self._filled(placed)
         except RequiredError:
-            return str(placed.value)
+            return placed.text
 
     def _filled(self, placed: Placed) -> str:
-        if isinstance(placed.value, bool):
-            return "true" if placed.value else "false"
-        return interpolate(str(placed.value), self._values)
+        return interpolate(placed.text, self._values)
 
     def _problem(self, line: int, message: str) -> None:
         problem = Unreadable("compose", self._file, line, message)
@@ -395,13 +392,14 @@ def _assignments(text: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (word.partition("=") for word in words)]
 
 
-def _merged(base: Placed, over: Placed) -> Placed:
+def _merged(base: Placed, over: Placed, depth: int = 0) -> Placed:
     """What `over` says, and what `base` says of the rest."""
-    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
+    are_both = isinstance(base.value, dict) and isinstance(over.value, dict)
+    if not are_both or depth > _MOST_NESTED:
         return over
     found = dict(base.value)
     for name, placed in over.value.items():
-        found[name] = _merged(found[name], placed) if name in found else placed
+        found[name] = _merged(found[name], placed, depth + 1) if name in found else placed
     return Placed(found, over.line)
 
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
-from commonpool.chain.text_files import NotReadError, read_text
+from commonpool.chain.text_files import NotReadError, is_file, is_folder, read_text
 
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _DEFAULT = re.compile(r"\b([A-Z][A-Z0-9_]*)=(?:\$\{\1:?-([^{}]*)\}|'([^'$]*)')")
 _FOLDERS = ("templates", "tls")
-_MOST_SCRIPTS = 50
+_MOST_FILES = 500
 
 
 def template_of(path: Path, folder: Path) -> Path | None:
     """The template that becomes the file `path`, of a configuration in `folder`; `None` without."""
     for name in _FOLDERS:
         template = folder / name / f"{path.name}.template"
-        if template.is_file():
+        if is_file(template):
             return template
     return None
 
@@ -48,10 +49,12 @@ def fill(text: str, values: Mapping[str, str]) -> tuple[str, list[str]]:
 
 
 def scripts(folder: Path) -> list[str]:
-    """The scripts beside the configuration, such as the one that a container starts nginx with."""
-    found = []
-    for path in sorted(folder.glob("*/*"))[:_MOST_SCRIPTS]:
-        if path.suffix in ("", ".sh", ".envsh") and path.is_file():
+    """The scripts beside templates, such as the one that a container starts nginx with."""
+    found: list[str] = []
+    if not is_folder(folder / _FOLDERS[0]):
+        return found
+    for path in sorted(islice(folder.glob("*/*"), _MOST_FILES)):
+        if path.suffix in ("", ".sh", ".envsh") and is_file(path):
             with contextlib.suppress(NotReadError):
                 text = read_text(path, "nginx")
                 if text.startswith("#!"):

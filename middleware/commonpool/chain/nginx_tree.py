@@ -13,7 +13,7 @@ import crossplane
 
 from commonpool.chain import nginx_templates
 from commonpool.chain.model import Unreadable
-from commonpool.chain.text_files import NotReadError, read_text
+from commonpool.chain.text_files import NotReadError, is_file, is_folder, read_text
 
 _MOST_CHARACTERS = 4_000_000
 _MOST_NESTED = 20
@@ -147,13 +147,13 @@ class Tree:
             for filled, template in nginx_templates.templates_for(path, self._folder):
                 names.setdefault(str(filled), str(template))
             return [names[name] for name in sorted(names)]
-        if path.is_file():
+        if is_file(path):
             return [str(path)]
         source = nginx_templates.template_of(path, self._folder)
         if source is not None:
             return [str(source)]
-        if path.exists():
-            return [str(path)]  # a folder: the reading says so
+        if is_folder(path):
+            return [str(path)]  # the reading says so
         if any(path.name in script for script in self._scripts):
             return []  # written when nginx is started, by a script that is part of all this
         message = f"includes {path}, which is not there: what it says is not known"

@@ -26,6 +26,14 @@ class Placed:
     value: Any
     line: int
 
+    @property
+    def text(self) -> str:
+        """As text; of a list or a mapping, none: one that anchors fold up would fill the memory."""
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
+        is_scalar = self.value is not None and not isinstance(self.value, dict | list)
+        return str(self.value) if is_scalar else ""
+
     def get(self, *names: str) -> Placed | None:
         """What stands under these names, one within the other; `None` where nothing does."""
         found: Placed | None = self

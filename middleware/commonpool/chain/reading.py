@@ -119,9 +119,11 @@ class _Reader:
         return self._try("compose", file, lambda: self._kept(read_compose(file, self._environ)))
 
     def _server(self, file: str, environ: Mapping[str, Setting]) -> Uwsgi | None:
-        def read() -> Uwsgi:
+        def read() -> Uwsgi | None:
             version = uwsgi_version()
             server = self._kept(read_uwsgi(file, environ, version=version))
+            if not server.options and self._unreadable:
+                return None
             return dataclasses.replace(server, stats=read_stats(server))
 
         return self._try("uwsgi", file, read)
@@ -132,7 +134,9 @@ class _Reader:
         # As in a shell: a variable that is empty has its default.
         values = {name: value for name, value in values.items() if value}
         values |= self._environ
-        return self._try("nginx", file, lambda: self._kept(read_nginx(file, values)))
+        front = self._try("nginx", file, lambda: self._kept(read_nginx(file, values)))
+        is_nothing = front is not None and not front.main and not front.locations
+        return None if is_nothing and self._unreadable else front
 
     def _application(self, server: Uwsgi, *, load: bool) -> Application | None:
         file = server.file

@@ -70,6 +70,22 @@ def read_text(path: str | Path, what: str) -> str:
     return read_bytes(path, what).decode("utf-8", "backslashreplace")
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file of that name; of a name that cannot be one, it is not."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder of that name; of a name that cannot be one, it is not."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()

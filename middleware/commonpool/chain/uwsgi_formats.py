@@ -73,6 +73,8 @@ def _no_section(text: str, section: str) -> str:
         return "begins with a byte order mark, for which uWSGI does not see its first section"
     if not text.strip():
         return "is empty"
+    if "[\0u\0w\0s\0g\0i\0]" in text:
+        return "is UTF-16, which uWSGI does not read: it is to be UTF-8"
     return f"has no section [{section}] with options in it"
 
 

@@ -7,8 +7,11 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
+
+from commonpool.chain.text_files import is_folder
 
 HERE = "%(_)"
 """Stands for what the condition looked at, or for the turn of the loop."""
@@ -72,8 +75,8 @@ def _times(text: str) -> list[str]:
 
 
 def _glob(pattern: str) -> list[str]:
-    found = sorted(glob.glob(pattern))  # noqa: PTH207 - pathlib's refuses absolute patterns
-    return [f"{name}/" if Path(name).is_dir() else name for name in found] or [pattern]
+    found = sorted(islice(glob.iglob(pattern), _MOST_TURNS))  # noqa: PTH207 - pathlib's refuses absolute patterns
+    return [f"{name}/" if is_folder(name) else name for name in found] or [pattern]
 
 
 def number_of(text: str) -> int:
