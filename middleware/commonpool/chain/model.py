@@ -39,6 +39,7 @@ class Uwsgi:
         stats: what its stats socket says, if it runs and has one.
         unknown: names that uWSGI has no option for, nor the files a placeholder: with ``strict`` it
             does not start, without it leaves them alone.
+        modes: of the UNIX sockets that are there now, by their paths.
     """
 
     file: str
@@ -47,6 +48,7 @@ class Uwsgi:
     version: tuple[int, ...] | None = None
     stats: Mapping[str, Any] | None = None
     unknown: Sequence[Setting] = ()
+    modes: Mapping[str, int] = field(default_factory=dict)
 
     def get(self, name: str) -> Setting | None:
         """The value of an option that counts, the last one; `None` where it was not given."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -124,7 +126,7 @@ class _Reader:
             server = self._kept(read_uwsgi(file, environ, version=version))
             if not server.options and self._unreadable:
                 return None
-            return dataclasses.replace(server, stats=read_stats(server))
+            return dataclasses.replace(server, stats=read_stats(server), modes=_modes(server))
 
         return self._try("uwsgi", file, read)
 
@@ -178,6 +180,18 @@ class _Reader:
             message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
             self._unreadable.append(Unreadable(what, file, 0, message))
         return None
+
+
+def _modes(server: Uwsgi) -> dict[str, int]:
+    """The modes of the UNIX sockets that are there, by their paths."""
+    found = {}
+    for name in ("socket", "http-socket"):
+        for setting in server.options.get(name, ()):
+            with contextlib.suppress(OSError, ValueError):
+                mode = Path(str(setting.value)).stat().st_mode
+                if stat.S_ISSOCK(mode):
+                    found[str(setting.value)] = stat.S_IMODE(mode)
+    return found
 
 
 def _at_hand(environ: Mapping[str, Setting]) -> dict[str, Setting]:

@@ -27,6 +27,10 @@ from commonpool.doctor.findings import Level, Seen, check, fail, is_file, ok, wa
 IN_C = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "oracledb", "pymssql"}
 """Drivers that wait in C, where neither gevent nor an event loop sees it."""
 
+_SEEN_ALONE = (
+    "; commonpool replaces connections that were opened in the master, but none that were before "
+    "it was imported"
+)
 _MARGIN = 20  # seconds below wait_timeout
 
 
@@ -54,7 +58,8 @@ def engine_in_master(chain: Chain) -> Iterator[Seen]:
         yield made(
             f"{engine.name} is made when the application is imported{_at(place)}, which without "
             "lazy-apps happens in the master"
-            + (f"; it has {opened} open connections then" if opened else ""),
+            + (f"; it has {opened} open connections then" if opened else "")
+            + (_SEEN_ALONE if application.adapted else ""),
             uwsgi.get("lazy-apps"),
             fix="lazy-apps = true",
             file=uwsgi.file,

@@ -127,8 +127,8 @@ def no_statement_limit(chain: Chain) -> Iterator[Seen]:
             most = deadline(chain)
             limit = 28 if math.isinf(most) else math.ceil(most) + 1
             yield warn(
-                f"nothing ends a statement of {engine.name}: neither the engine nor the database "
-                "has a limit",
+                f"nothing ends a statement of {engine.name}: the engine sets no limit, and the "
+                + ("database has none" if chain.database else "database was not looked at"),
                 place,
                 place_of(engine),
                 fix=_statement_fix(engine.values.get("dialect"), limit),
