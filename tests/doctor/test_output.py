@@ -126,7 +126,7 @@ def test_failures_come_first_each_with_why_and_what_to_write_where() -> None:
     assert said.startswith("FAIL  uwsgi-no-master\n")
     assert said.index("WARN  uwsgi-no-strict") > 0
     assert "Nobody starts a worker process again" in said
-    assert "in uwsgi.ini write:\n          master = true\n" in said
+    assert "Write in uwsgi.ini:\n          master = true\n" in said
     assert said.rstrip().splitlines()[-1].startswith("1 failure and 1 warning; what else ")
 
 

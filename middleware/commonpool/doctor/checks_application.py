@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from commonpool.chain.model import Chain
+from commonpool.chain.model import Chain, Setting
 from commonpool.doctor.facts import text, threads, variable, whole, workers
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
@@ -36,9 +36,15 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
         yield fail(
             f"Flask's debug mode is on: {place.written or place.value}",
             place,
-            fix="debug=False" if place.file.endswith(".py") else variable(place, "FLASK_DEBUG", 0),
+            fix=_off(place) if place.file.endswith(".py") else variable(place, "FLASK_DEBUG", 0),
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
+
+
+def _off(place: Setting) -> str:
+    """The line of code without what it switches on."""
+    line = place.written or "debug=True"
+    return line.replace("True", "False") if "True" in line else f"# {line}"
 
 
 @check(
@@ -61,7 +67,7 @@ def reloader(chain: Chain) -> Iterator[Seen]:
         yield fail(
             f"a reloader watches the application's files: {place.written or place.value}",
             place,
-            fix="py-autoreload = 0" if from_ini else "use_reloader=False",
+            fix="py-autoreload = 0" if from_ini else _off(place),
             file=uwsgi.file if uwsgi else "",
         )
     elif uwsgi is not None or application is not None:

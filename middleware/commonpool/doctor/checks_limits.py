@@ -37,6 +37,7 @@ MASTER = 64 * MIB
 _FILES_OF_A_PROCESS = 32  # log, sockets, pipes, what is imported
 _THREADS_BESIDE = 4  # watcher, event loop, what stops statements, uWSGI's own
 _LARGEST_PACKET = 65_535
+_MOST = 16_384  # connections of one process of nginx that are worth while
 
 
 @check(
@@ -224,7 +225,7 @@ def worker_connections(chain: Chain) -> Iterator[Seen]:
     yield made(
         f"{said}; uWSGI answers {busy} at a time, and {waiting} may wait",
         place,
-        fix=f"worker_connections {max(1024, -(-2 * (busy + waiting) // own))};",
+        fix=f"worker_connections {min(max(1024, -(-2 * (busy + waiting) // own)), _MOST)};",
         file=nginx.file,
     )
 

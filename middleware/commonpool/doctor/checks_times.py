@@ -128,7 +128,7 @@ def no_statement_limit(chain: Chain) -> Iterator[Seen]:
             limit = 28 if math.isinf(most) else math.ceil(most) + 1
             yield warn(
                 f"nothing ends a statement of {engine.name}: the engine sets no limit, and the "
-                + ("database has none" if chain.database else "database was not looked at"),
+                + ("database has none" if place.file == "database" else "database's is not known"),
                 place,
                 place_of(engine),
                 fix=_statement_fix(engine.values.get("dialect"), limit),
