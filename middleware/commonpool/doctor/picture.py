@@ -306,7 +306,7 @@ def _orders(chain: Chain, width: int) -> Iterator[str]:
         needed = (0 if math.isinf(last) else last) + draining + 1
     mercy = uwsgi.number("worker-reload-mercy", RELOAD_MERCY) if uwsgi else None
     end = (
-        ("deadline + drain + 1", needed),
+        ("deadline + drain + 1 =", needed),
         ("reload mercy", mercy),
         ("stop grace", number(compose.stop_grace_period) if compose else None),
     )
