@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +32,14 @@ _DRIVERS: Mapping[str, Mapping[str, str]] = {  # SQLAlchemy's name of a driver -
         "pg8000": "pg8000",
     },
 }
-_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    "mysqldb": {"connect_timeout": SECONDS, "read_timeout": SECONDS, "write_timeout": SECONDS},
-    "pymysql": {"connect_timeout": SECONDS, "read_timeout": SECONDS, "write_timeout": SECONDS},
-    "mysqlconnector": {"connection_timeout": SECONDS},
-    "mariadbconnector": {"connect_timeout": SECONDS, "read_timeout": SECONDS},
-    "psycopg2": {"connect_timeout": SECONDS},
-    "psycopg": {"connect_timeout": SECONDS},
-    "pg8000": {"timeout": SECONDS},
+_TIMEOUTS: Mapping[str, Sequence[str]] = {  # what each driver calls the seconds that it waits
+    "mysqldb": ("connect_timeout", "read_timeout", "write_timeout"),
+    "pymysql": ("connect_timeout", "read_timeout", "write_timeout"),
+    "mysqlconnector": ("connection_timeout",),
+    "mariadbconnector": ("connect_timeout", "read_timeout"),
+    "psycopg2": ("connect_timeout",),
+    "psycopg": ("connect_timeout",),
+    "pg8000": ("timeout",),
 }
 _MYSQL = (
     *("max_connections", "wait_timeout", "interactive_timeout", "max_statement_time"),
@@ -56,12 +56,13 @@ _POSTGRESQL = (
 _IN_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def read_database(given: str) -> Database:
+def read_database(given: str, seconds: int = SECONDS) -> Database:
     """The limits of a MariaDB, MySQL or PostgreSQL.
 
     Args:
         given: SQLAlchemy's URL of it; another driver is taken where the one that it names is not
             installed, or not for use without an event loop.
+        seconds: that the server has for each of its answers.
 
     Returns:
         Its variables by their names; times are in seconds, whatever they are in there.
@@ -83,13 +84,15 @@ def read_database(given: str) -> Database:
         message = "is no URL of a database, such as mysql://user@host/name"
         raise NotReadError("database", _only_scheme(given), 0, message) from None
     hidden = without_password(url.render_as_string(hide_password=True))
+    if "@" in (url.host or ""):
+        message = "has an @ in its password, which is to be written as %40"
+        raise NotReadError("database", _only_scheme(given), 0, message)
     if url.get_backend_name() == "sqlite":
         return Database(hidden, {"dialect": Setting("sqlite", "database")})
     url, driver = _with_driver(url, hidden)
     try:
-        engine = create_engine(
-            url, poolclass=NullPool, connect_args=dict(_ARGUMENTS.get(driver, {}))
-        )
+        timeouts = dict.fromkeys(_TIMEOUTS[driver], seconds)
+        engine = create_engine(url, poolclass=NullPool, connect_args=timeouts)
         with engine.connect() as connection:
             return Database(hidden, _variables(connection))
     except SQLAlchemyError as error:

@@ -33,7 +33,7 @@ def read_stats(uwsgi: Uwsgi, seconds: float = SECONDS) -> dict[str, Any] | None:
     text = None
     for address in _addresses(str(option.value), uwsgi):
         with contextlib.suppress(OSError, ValueError):
-            text = _ask(address, seconds)
+            text = _ask(address, seconds, is_http=uwsgi.is_on("stats-http"))
             break
     if text is None:
         return None
@@ -58,7 +58,7 @@ def _addresses(given: str, uwsgi: Uwsgi) -> list[str | tuple[str, int]]:
     return [str(folder / given) for folder in folders]
 
 
-def _ask(address: str | tuple[str, int], seconds: float) -> bytes:
+def _ask(address: str | tuple[str, int], seconds: float, *, is_http: bool) -> bytes:
     end = time.monotonic() + seconds
     if isinstance(address, tuple):
         connection = socket.create_connection(address, seconds)
@@ -68,6 +68,8 @@ def _ask(address: str | tuple[str, int], seconds: float) -> bytes:
         connection.settimeout(seconds)
         if isinstance(address, str):
             connection.connect(address)
+        if is_http:  # it waits for a request then
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         parts = []
         size = 0
         while size < _MOST_BYTES:
