@@ -299,6 +299,7 @@ def test_memory_is_what_the_stats_server_has_seen() -> None:
         ({"chmod__socket": True}, Level.WARN),
         ({"chmod__socket": "600"}, Level.FAIL),
         ({"umask": "007"}, Level.OK),
+        ({"daemonize": "/var/log/uwsgi.log"}, Level.WARN),
         ({}, Level.FAIL),
     ],
 )

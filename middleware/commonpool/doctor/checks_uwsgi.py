@@ -329,7 +329,8 @@ def _mode(uwsgi: Uwsgi) -> tuple[int | None, Setting | None]:
     found = uwsgi.get("chmod-socket") or uwsgi.get("chmod")
     if found is None:
         mask = uwsgi.get("umask")
-        value = _octal(mask) if mask else _UMASK
+        own = 0 if uwsgi.get("daemonize") else _UMASK  # what daemonizing sets
+        value = _octal(mask) if mask else own
         return (None if value is None else 0o777 & ~value), mask
     if str(found.value).lower() in {"", "true", "1"}:  # without a value
         return 0o666, found
