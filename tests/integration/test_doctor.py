@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stack.container.examination import examine_start, found
+from stack.container.sizes import Sizes
 from stack.native.mariadb import mariadb
 from stack.native.servers import run_folder
 from tests.doctor.helpers import doctor
@@ -42,6 +44,16 @@ def test_there_is_no_finding_on_the_running_stack(
     assert database.password not in said.out + read.out
 
 
+def test_the_container_has_nothing_to_say_of_a_start_with_it(
+    database: MariaDB, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"DATABASE_URL": database.url, "STACK_RUN_DIR": "/run/stack"}
+
+    examine_start(Sizes.from_mapping(environ), environ)
+
+    assert capsys.readouterr().err == ""
+
+
 def test_a_database_that_takes_too_few_and_closes_too_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -57,6 +69,9 @@ def test_a_database_that_takes_too_few_and_closes_too_early(
             assert "of 60 (max_connections) less 10" in said.out
             assert "the database closes them after 120 s (wait_timeout)" in said.out
             assert small.password not in said.out
+            environ = {"DATABASE_URL": small.url, "STACK_RUN_DIR": "/run/stack"}
+            (found_by_container,) = found(Sizes.from_mapping(environ), environ)
+            assert found_by_container.id == "pool-recycle-above-wait-timeout"
         gone = doctor("--database", small.url)
         assert gone.status == 3
         assert gone.out.count("COULD NOT LOOK") == 1
