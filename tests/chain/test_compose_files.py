@@ -64,9 +64,9 @@ def test_lines_are_those_of_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[replicas.line - 1].strip() == f"replicas: {replicas.written}"
     assert "max-connections" in lines[services.database["max_connections"].line - 1]
     # Merged from an anchor, it stands where the anchor has it.
-    assert (
-        "COMMONPOOL_DRAIN" in lines[services.compose.environ["COMMONPOOL_DRAIN_TIMEOUT"].line - 1]
-    )
+    assert "COMMONPOOL_DRAIN" in lines[merged.line - 1]
+    # What the image sets stands in its Dockerfile.
+    assert services.compose.environ["STACK_RUN_DIR"].file == "stack/Dockerfile"
 
 
 # Which is which

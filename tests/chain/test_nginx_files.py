@@ -181,11 +181,7 @@ def test_includes_are_relative_to_the_folder_of_the_whole(lay_out: LayOut) -> No
 @pytest.mark.parametrize(
     ("text", "server", "path"),
     [
-        (
-            "server { listen 80; location / { uwsgi_pass app; } }\nupstream app { server a:1; }",
-            "*:80",
-            "/",
-        ),
+        ("server { location / { uwsgi_pass app; } }\nupstream app { server a:1; }", "*:80", "/"),
         ("upstream app { server a:1; }\nlocation /x { uwsgi_pass app; }", "", "/x"),
     ],
 )
@@ -232,10 +228,7 @@ def test_addresses_of_proxies(lay_out: LayOut) -> None:
         "http://app/": "app",
         "https://a.org:8443": "a.org:8443",
     }
-    lines = [
-        f"location /{index} {{ proxy_pass {target}; }}" for index, target in enumerate(targets)
-    ]
-    lay_out({"a.conf": "\n".join(lines)})
+    lay_out({"a.conf": "\n".join(f"location /x {{ proxy_pass {one}; }}" for one in targets)})
 
     assert [one.upstream[0] for one in read("a.conf").locations] == list(targets.values())
 
