@@ -21,7 +21,11 @@ from tests.helpers import wait_until
 UWSGI = Path(sys.executable).parent / "uwsgi"
 LayOut = Callable[[Mapping[str, str]], Path]
 
-APP = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n"
+APP = """
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'']
+"""
 
 
 @contextmanager

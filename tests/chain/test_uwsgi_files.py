@@ -8,6 +8,7 @@ from pathlib import Path
 from commonpool.chain.model import Setting, Uwsgi
 from commonpool.chain.uwsgi_files import read_uwsgi
 
+ON = True
 LayOut = Callable[[Mapping[str, str]], Path]
 
 
@@ -53,7 +54,7 @@ def test_lines_of_json_are_those_of_its_values(lay_out: LayOut) -> None:
 
     assert uwsgi.get("harakiri") == Setting(30, "a.json", 5)
     assert [setting.line for setting in uwsgi.options["env"]] == [7, 8]
-    assert uwsgi.get("master") == Setting(True, "a.json", 10, "1")
+    assert uwsgi.get("master") == Setting(ON, "a.json", 10, "1")
     assert uwsgi.environ["B"] == Setting("2", "a.json", 8)
 
 
@@ -118,8 +119,8 @@ def test_what_an_option_turns_on_besides_is_there_too(lay_out: LayOut) -> None:
     lay_out({"a.ini": "[uwsgi]\nthreads = 4\ncheaper = 1\n"})
     uwsgi = read("a.ini")
 
-    assert uwsgi.get("master") == Setting(True, "a.ini", 3, "cheaper = 1")
-    assert uwsgi.get("enable-threads") == Setting(True, "a.ini", 2, "threads = 4")
+    assert uwsgi.get("master") == Setting(ON, "a.ini", 3, "cheaper = 1")
+    assert uwsgi.get("enable-threads") == Setting(ON, "a.ini", 2, "threads = 4")
 
 
 def test_what_is_said_itself_counts_before_what_is_turned_on_besides(lay_out: LayOut) -> None:

@@ -44,7 +44,10 @@ CORPUS: dict[str, dict[str, str]] = {
         "a.ini": "[uwsgi]\nset-ph = a=1\nset-ph = b=%(a)2\nc = %(a)3\nd = %(b)\ne = %(c)\n"
     },
     "variables": {
-        "a.ini": "[uwsgi]\nbar = $(CORPUS_PLACE)/x\nfoo = $(CORPUS_NONE)\nspooler-processes = $(CORPUS_N)\n"
+        "a.ini": (
+            "[uwsgi]\nbar = $(CORPUS_PLACE)/x\nfoo = $(CORPUS_NONE)\n"
+            "spooler-processes = $(CORPUS_N)\n"
+        )
     },
     "a reference to a reference": {
         "a.ini": "[uwsgi]\nfoo = /$(CORPUS_PLACE)\nn = x%(foo)\nm = %(n)%(n)\n"
@@ -101,7 +104,9 @@ CORPUS: dict[str, dict[str, str]] = {
         "more.txt": "",
     },
     "include": {
-        "a.ini": "[uwsgi]\nprocesses = 2\ninclude = b.ini\nthreads = %(workers-of-b)\nn = %n %N %p %P\n",
+        "a.ini": (
+            "[uwsgi]\nprocesses = 2\ninclude = b.ini\nthreads = %(workers-of-b)\nn = %n %N %p %P\n"
+        ),
         "b.ini": "[uwsgi]\nworkers-of-b = 5\nn = %n %N\nif-env = CORPUS_N\nx = %(_)\nendif =\n",
     },
     "include within a condition": {

@@ -138,6 +138,7 @@ class _Reading:
 
     def _score(self, name: str, one: Placed) -> int:
         command = " ".join([*self._words(one, "entrypoint"), *self._words(one, "command")])
+        command = command.strip()
         image = self._image(one)
         if _DATABASES.search(image) or "nginx" in f"{image} {self._dockerfile_name(one)}":
             return 0
