@@ -152,7 +152,7 @@ def tell(
         read = ", ".join(files) or "no file"
         _write(console, folded(secrets.hide(f"commonpool doctor: read {read}"), width))
         for one in missed:
-            if one not in unreadable:
+            if one not in unreadable and one.what != "pool":
                 _write(console, folded(f"not looked at: {one.message}", width))
         _write(console, [("", "")])
         signs = BOXES if _has_boxes() else ASCII

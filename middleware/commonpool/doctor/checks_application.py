@@ -110,6 +110,29 @@ def overflow(chain: Chain) -> Iterator[Seen]:
         yield ok(f"{said}, for {count} workers", place, file=uwsgi.file)
 
 
+@check(
+    "pool-setting-wrong",
+    Level.FAIL,
+    why="commonpool refuses to start with it, and so does the application.",
+)
+def pool_setting(chain: Chain) -> Iterator[Seen]:
+    """A `COMMONPOOL_*` setting that is none, or has a wrong value."""
+    wrong = [one for one in chain.unreadable if one.what == "pool"]
+    for one in wrong:
+        name = one.message.partition("=")[0].partition(" ")[0]
+        place = Setting(None, one.file, one.line)
+        yield fail(
+            one.message.rstrip("."),
+            place,
+            fix=f"; {name}"
+            if " is not a setting " in one.message
+            else variable(place, name, "..."),
+            file=chain.uwsgi.file if chain.uwsgi else "",
+        )
+    if chain.pool and not wrong:
+        yield ok("the pool's settings are right")
+
+
 @dataclass(frozen=True)
 class _Mismatch:
     """Versions that break together: all conditions hold."""
@@ -211,4 +234,4 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-CHECKS = (flask_debug, reloader, versions, overflow)
+CHECKS = (pool_setting, flask_debug, reloader, versions, overflow)

@@ -15,6 +15,7 @@ from commonpool.doctor.facts import (
     LISTEN,
     READ_TIMEOUT,
     RELOAD_MERCY,
+    SOCKET_TIMEOUT,
     WORKER_CONNECTIONS,
     arguments,
     capacity,
@@ -65,7 +66,7 @@ ASCII = Signs(node="*", line="|", down="v")
 def picture(chain: Chain, *, width: int = 80, signs: Signs = BOXES) -> list[str]:
     """The lines of the picture, none wider than `width`; ``?`` is what was not looked at."""
     links = (
-        ("client", {"": _client(chain)}),
+        ("client", {"": _client(chain), "time": _client_times(chain)}),
         ("nginx", {"size": _nginx(chain), "time": _nginx_times(chain)}),
         (
             "uWSGI",
@@ -112,6 +113,20 @@ def _client(chain: Chain) -> Iterator[str]:
         yield f"{site.url} answers {site.status} after {site.seconds:.3f} s"
     else:
         yield f"{site.url} does not answer"
+
+
+def _client_times(chain: Chain) -> Iterator[str]:
+    location = _main_location(chain)
+    if location is None:
+        return
+    for name, words, default in (
+        ("client_header_timeout", "header", 60.0),
+        ("client_body_timeout", "body", 60.0),
+        ("send_timeout", "send", 60.0),
+        ("keepalive_timeout", "keep-alive", 75.0),
+    ):
+        place = location.get(name)
+        yield f"{words} {_seconds(nginx_seconds(first(place)) if place else default)}"
 
 
 def _nginx(chain: Chain) -> Iterator[str]:
@@ -176,8 +191,6 @@ def _uwsgi_limits(chain: Chain) -> Iterator[str]:
     uwsgi = chain.uwsgi
     if uwsgi is None:
         return
-    if uwsgi.version:
-        yield "version " + ".".join(map(str, uwsgi.version))
     bound = uwsgi.number("reload-on-rss")
     values = chain.host.values if chain.host else {}
     memory = chain.compose.memory if chain.compose else values.get("memory")
@@ -196,8 +209,7 @@ def _uwsgi_times(chain: Chain) -> Iterator[str]:
         return
     yield f"harakiri {_seconds(harakiri(uwsgi) or math.inf)}"
     yield f"reload mercy {uwsgi.number('worker-reload-mercy', RELOAD_MERCY)} s"
-    if chain.compose:
-        yield f"stop grace {_seconds(number(chain.compose.stop_grace_period))}"
+    yield f"socket {uwsgi.number('socket-timeout', SOCKET_TIMEOUT)} s"
 
 
 def _pool(chain: Chain) -> Iterator[str]:
@@ -223,9 +235,9 @@ def _engine(chain: Chain) -> Iterator[str]:
         return
     found = application.engines
     if found:
-        yield from _one_engine(_main_engine(found), several=len(found) > 1)
+        yield from _one_engine(_main_engine(found))
     if len(found) > 1:
-        yield f"and {_count(len(found) - 1, 'engine')} more"
+        yield f"+ {_count(len(found) - 1, 'engine')}"
 
 
 def _main_engine(found: Sequence[Engine]) -> Engine:
@@ -233,10 +245,10 @@ def _main_engine(found: Sequence[Engine]) -> Engine:
     return min(found, key=lambda engine: math.isinf(capacity(engine) or 0))
 
 
-def _one_engine(engine: Engine, *, several: bool) -> Iterator[str]:
+def _one_engine(engine: Engine) -> Iterator[str]:
     values = engine.values
     kind = "+".join(filter(None, (text(values.get("dialect")), text(values.get("driver")))))
-    yield f"{engine.name} ({kind or UNKNOWN})" if several else kind or UNKNOWN
+    yield kind or UNKNOWN
     size, over = (text(values.get(name)) or UNKNOWN for name in ("pool_size", "max_overflow"))
     pool = text(values.get("poolclass"))
     yield f"{size} + {over} connections" if pool in _COUNTED else pool

@@ -54,9 +54,10 @@ def as_json(
 def asked_for(unreadable: Sequence[Unreadable], *, load: bool) -> list[Unreadable]:
     """What could not be looked at although somebody has asked for it.
 
-    The application's code is looked at where it is at hand; it is asked for with `load` alone.
+    The application's code is looked at where it is at hand; it is asked for with `load` alone. What
+    is wrong with the pool's settings is a finding (`pool-setting-wrong`).
     """
-    return [one for one in unreadable if load or one.what != "application"]
+    return [one for one in unreadable if one.what != "pool" and (load or one.what != "application")]
 
 
 def lines(
