@@ -36,18 +36,18 @@ stack: ## The same page from nginx, uWSGI and MariaDB on this machine
 .PHONY: test
 test: ## All tests, on every Python of this machine (ARGS="-k name" to choose)
 	@bin/system-packages databases
-	@$(VENV) test "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test --group mariadb --group compare $(DATA)
+	@$(VENV) test "$$PYTHON" --editable '.[flask,sqlalchemy,tune]' --group test --group mariadb --group compare $(DATA)
 	@bin/test $(ARGS)
 
 .PHONY: test-compose
 test-compose: ## What `docker compose up` and Swarm start, on this machine's Docker Engine
-	@$(VENV) test-compose "$$PYTHON" --editable '.[flask,sqlalchemy]' --group test
+	@$(VENV) test-compose "$$PYTHON" --editable '.[flask,sqlalchemy,tune]' --group test
 	@bin/test-compose $(ARGS)
 
 .PHONY: check
 check: ## Style, types, and mistakes in nginx's, Docker's, Kubernetes' and other files
 	@bin/system-packages venv
-	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy]' --group check
+	@$(VENV) check "$$PYTHON" --editable '.[flask,sqlalchemy,tune]' --group check
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary

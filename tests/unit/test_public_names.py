@@ -101,8 +101,12 @@ IN_ORDER_OFFLOAD = [
 ]
 
 
+# The packages of the program `commonpool`, in the same order; each may import the core.
+IN_ORDER_OF_THE_PROGRAM = ["chain", "doctor", "tune", "plan", "cli"]
+
+
 def in_the_core() -> set[str]:
-    return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
 
 
 def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
@@ -273,6 +277,18 @@ def test_the_program_of_a_child_process_needs_the_standard_library_alone():
 @pytest.mark.parametrize("path", sorted((PACKAGE / "ext").glob("*.py")), ids=lambda path: path.stem)
 def test_an_adapter_does_not_import_its_siblings(path):
     assert not {name for name in imports_of(path) if name.startswith("commonpool.ext")}
+
+
+@pytest.mark.parametrize("name", IN_ORDER_OF_THE_PROGRAM)
+def test_a_package_of_the_program_imports_from_those_above_it_alone(name):
+    below = IN_ORDER_OF_THE_PROGRAM[IN_ORDER_OF_THE_PROGRAM.index(name) + 1 :]
+    imported = {module for path in (PACKAGE / name).rglob("*.py") for module in imports_of(path)}
+    assert not {module for module in imported if module.split(".")[:1] == ["stack"]}
+    assert not {
+        module
+        for module in imported
+        if module.startswith("commonpool.") and module.split(".")[1] in below
+    }
 
 
 def test_importing_commonpool_loads_no_framework_and_starts_no_thread():
