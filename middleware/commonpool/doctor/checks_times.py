@@ -70,7 +70,7 @@ def harakiri_without_deadline(chain: Chain) -> Iterator[Seen]:
             f"harakiri = {harakiri(uwsgi)} with {threads(uwsgi)} threads, and the deadline is "
             "switched off (COMMONPOOL_DEADLINE = inf)",
             place,
-            fix=variable(place, "COMMONPOOL_DEADLINE", shown(0.9 * harakiri(uwsgi)))
+            fix=variable(chain, place, "COMMONPOOL_DEADLINE", shown(0.9 * harakiri(uwsgi)))
             + "\n(or leave it out: it is nine tenths of harakiri then)",
             file=uwsgi.file,
         )
@@ -101,7 +101,7 @@ def deadline_below_harakiri(chain: Chain) -> Iterator[Seen]:
             f"the deadline is {deadline_in_words(chain)}, and harakiri {most} s",
             place,
             uwsgi.get("harakiri"),
-            fix=variable(place, "COMMONPOOL_DEADLINE", shown(0.9 * most)),
+            fix=variable(chain, place, "COMMONPOOL_DEADLINE", shown(0.9 * most)),
             file=uwsgi.file,
         )
 

@@ -106,16 +106,17 @@ def deadline_in_words(chain: Chain) -> str:
     return f"{shown(seconds)} s"
 
 
-def variable(place: Setting | None, name: str, value: object) -> str:
+def variable(chain: Chain, place: Setting | None, name: str, value: object) -> str:
     """The line that sets a variable, as the file has it in which it is set now.
 
     Args:
+        chain: in which.
         place: where it is set now; in uWSGI's configuration, if nowhere.
         name: of the variable.
         value: which it is to have.
     """
     file = "" if place is None else place.file
-    if file.endswith((".yml", ".yaml")) and "uwsgi" not in file.lower():
+    if chain.compose is not None and file == chain.compose.file:
         return f'{name}: "{value}"'
     if file.endswith(".py"):
         return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
@@ -127,6 +128,13 @@ def variable(place: Setting | None, name: str, value: object) -> str:
 def drain(chain: Chain) -> float | None:
     """Seconds for background work when a process ends."""
     return number(chain.pool.get("drain_timeout"))
+
+
+def memory(chain: Chain) -> Setting | None:
+    """Bytes that one replica may have: the compose file's limit, or else this machine's."""
+    if chain.compose is not None and chain.compose.memory is not None:
+        return chain.compose.memory
+    return chain.host.values.get("memory") if chain.host else None
 
 
 def replicas(chain: Chain) -> int:

@@ -31,6 +31,7 @@ from commonpool.doctor.facts import (
     is_true,
     locations,
     main_directive,
+    memory,
     module,
     nginx_bytes,
     nginx_seconds,
@@ -193,8 +194,7 @@ def _uwsgi_limits(chain: Chain) -> Iterator[str]:
         return
     bound = uwsgi.number("reload-on-rss")
     values = chain.host.values if chain.host else {}
-    memory = chain.compose.memory if chain.compose else values.get("memory")
-    size = number(memory)
+    size = number(memory(chain))
     limited = UNKNOWN if size is None else in_bytes(size)
     each = f"{processes(uwsgi)} x {bound} MiB of " if bound else ""
     yield f"memory {each}{limited}"
