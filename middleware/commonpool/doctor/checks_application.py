@@ -27,6 +27,8 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
             fix="FLASK_DEBUG=0\n(and no app.run() in production)",
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
+    elif site is not None and site.status:
+        yield ok(f"no debugger answers at {site.url}")
     if application is None:
         return
     place = application.debug
@@ -131,7 +133,7 @@ def pool_setting(chain: Chain) -> Iterator[Seen]:
             else variable(chain, place, name, "..."),
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
-    if chain.pool and not wrong:
+    if chain.pool and not wrong and (chain.uwsgi or chain.compose):
         yield ok("the pool's settings are right")
 
 
