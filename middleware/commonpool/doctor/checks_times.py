@@ -169,7 +169,9 @@ def statement_below_harakiri(chain: Chain) -> Iterator[Seen]:
                 place_of(engine),
             )
         else:
-            limit = min(most - 1, math.ceil(deadline(chain)) + 1) if most > 1 else 0.5
+            last = deadline(chain)
+            wanted = most - 1 if math.isinf(last) else min(most - 1, math.ceil(last) + 1)
+            limit = max(wanted, 0.5)
             yield warn(
                 f"a statement of {engine.name} may take {shown(seconds)} s, and harakiri is "
                 f"{most} s",

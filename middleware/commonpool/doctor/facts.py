@@ -126,8 +126,9 @@ def variable(chain: Chain, place: Setting | None, name: str, value: object) -> s
 
 
 def drain(chain: Chain) -> float | None:
-    """Seconds for background work when a process ends."""
-    return number(chain.pool.get("drain_timeout"))
+    """Seconds for background work when a process ends; `None` where that is not known."""
+    found = number(chain.pool.get("drain_timeout"))
+    return None if found is None or math.isinf(found) else found
 
 
 def memory(chain: Chain) -> Setting | None:
@@ -328,8 +329,9 @@ def nginx_processes(chain: Chain) -> int | None:
         return None
     written = first((chain.nginx.main.get("worker_processes") or (None,))[-1]) or "1"
     if written == "auto":
-        return whole(chain.host.values.get("cpus")) if chain.host else None
-    return int(written) if written.isdigit() else None
+        cpus = whole(chain.host.values.get("cpus")) if chain.host else None
+        return None if cpus is None else max(1, cpus)
+    return int(written) if written.isdigit() and int(written) else None
 
 
 def main_directive(chain: Chain, name: str) -> Setting | None:
