@@ -301,7 +301,7 @@ class Reading:
     ) -> None:
         parser = parser or parser_of(path)
         try:
-            if parser is None:
+            if parser is None or path.endswith(".xml"):
                 message = "is of no format that can be read: .ini, .yaml, .yml, .json, .js"
                 raise NotReadError("uwsgi", path, 0, message)
             text = read_text(path, "uwsgi")
