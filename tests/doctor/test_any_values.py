@@ -118,7 +118,7 @@ CHAINS: st.SearchStrategy[Any] = st.builds(
 )
 
 
-@settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(CHAINS, st.integers(40, 120))
 def test_every_chain_is_examined_and_drawn(chain: Chain, width: int) -> None:
     findings = examine(chain)

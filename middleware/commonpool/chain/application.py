@@ -295,7 +295,8 @@ class _Look:
 
     def _created(self, call: ast.Call, module: Module) -> Engine:
         names = _names_of(module, call)
-        options = Options(self._values, next(iter(sorted(names)), "engine"))
+        name = next(iter(sorted(names)), "") or _function_around(call, module) or "engine"
+        options = Options(self._values, name)
         options.take_call(call, module, skipped=("url",))
         url = call.args[0] if call.args else None
         for keyword in call.keywords:
@@ -395,6 +396,17 @@ def _names_of(module: Module, call: ast.Call) -> set[str]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is call
         for name in _targets(node)
     }
+
+
+def _function_around(call: ast.Call, module: Module) -> str:
+    """The innermost function that a call stands in."""
+    found = [
+        node
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.lineno <= call.lineno <= (node.end_lineno or 0)
+    ]
+    return max(found, key=lambda node: node.lineno).name if found else ""
 
 
 def _key(node: ast.Call, module: Module) -> tuple[str, int, int]:
