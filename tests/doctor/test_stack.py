@@ -28,6 +28,19 @@ def test_there_is_no_finding(compose: str, load: list[str]) -> None:
     assert said.status == 0
 
 
+def test_the_example_for_uwsgi_has_none_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "servers.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    Path("uwsgi.ini").write_text(page.partition("```ini\n")[2].partition("```")[0])
+
+    said = doctor("--json")
+
+    assert said.found == []
+    assert said.status == 0
+
+
 def test_what_is_loaded_is_the_whole_sum() -> None:
     said = doctor("--load")
 
