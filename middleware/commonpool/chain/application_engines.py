@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from commonpool.chain.application_modules import Module
 from commonpool.chain.application_values import UNKNOWN, Values
+from commonpool.chain.hiding import without_password
 from commonpool.chain.model import Engine, Setting
 
 DEFAULTS: Mapping[str, object] = {
@@ -143,7 +144,8 @@ class Options:
             self.given[name] = Setting(kind, module.shown, line)
             return
         value = self._values.of(node, module)
-        written = "" if isinstance(node, ast.Constant) else ast.unparse(node)
+        is_plain = isinstance(node, ast.Constant)
+        written = "" if is_plain else without_password(ast.unparse(node))[:200]
         self.given[name] = Setting(None if value is UNKNOWN else value, module.shown, line, written)
 
     def take_url(self, node: ast.AST, module: Module) -> None:
@@ -168,7 +170,9 @@ class Options:
             known = None if limit != limit else limit  # noqa: PLR0124 - NaN
             earlier = self.given.get("statement_seconds")
             if earlier is None or earlier.value is None:
-                self.given["statement_seconds"] = Setting(known, file, line, text.strip()[:200])
+                self.given["statement_seconds"] = Setting(
+                    known, file, line, without_password(text.strip())[:200]
+                )
 
     def _take_limits(self, node: ast.AST, module: Module) -> None:
         value = self._values.of(node, module)
