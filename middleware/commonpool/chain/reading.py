@@ -30,7 +30,7 @@ from commonpool.chain.site_answers import read_site
 from commonpool.chain.stats import read_stats
 from commonpool.chain.text_files import NotReadError
 from commonpool.chain.uwsgi_files import read_uwsgi
-from commonpool.chain.versions import uwsgi_version
+from commonpool.chain.versions import is_wheel, uwsgi_version
 
 _T = TypeVar("_T")
 
@@ -123,7 +123,7 @@ class _Reader:
             server = self._kept(read_uwsgi(file, environ, version=version))
             if not server.options and self._unreadable:
                 return None
-            return dataclasses.replace(server, stats=read_stats(server))
+            return dataclasses.replace(server, stats=read_stats(server), unseen=_unseen(server))
 
         return self._try("uwsgi", file, read)
 
@@ -176,6 +176,14 @@ class _Reader:
             message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
             self._unreadable.append(Unreadable(what, file, 0, message))
         return None
+
+
+def _unseen(server: Uwsgi) -> dict[str, Setting]:
+    """What ``env`` sets in vain: Python had copied its environment before uWSGI was there."""
+    if not is_wheel() or server.is_on("reload-os-env"):
+        return {}
+    names = [str(one.value).partition("=")[0] for one in server.options.get("env", ())]
+    return {name: server.environ[name] for name in names if name in server.environ}
 
 
 def _both(read: Application | None, loaded: Application | None) -> Application | None:
