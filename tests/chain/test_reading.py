@@ -16,6 +16,7 @@ import pytest
 
 from commonpool.chain.model import Chain, Setting
 from commonpool.chain.reading import read_chain
+from commonpool.chain.versions import is_wheel
 from stack.native import nginx as native
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,31 @@ def test_a_wrong_setting_of_the_pool_is_one_line_with_its_place(
     ]
     assert words in chain.unreadable[0].message
     assert pool(chain)["max_workers"] == 32
+
+
+@pytest.mark.skipif(not is_wheel(), reason="with uWSGI as a program, all of them are seen")
+@pytest.mark.parametrize("option", ["", "reload-os-env = true"])
+def test_variables_that_do_not_reach_the_application_are_told(lay_out: LayOut, option: str) -> None:
+    lay_out(
+        {
+            "uwsgi.ini": f"[uwsgi]\nenv = SET_HERE=1\n{option}\nmodule = app\n"
+            "http-socket = 127.0.0.1:0\n",
+            # The place is known to all: the status that uWSGI ends with.
+            "app.py": "import os\nos._exit(40 + ('SET_HERE' in os.environ))\n",
+        }
+    )
+    chain = read_chain(uwsgi="uwsgi.ini", environ={})
+
+    done = subprocess.run(
+        [Path(sys.executable).parent / "uwsgi", "--ini", "uwsgi.ini"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert chain.uwsgi is not None
+    assert chain.uwsgi.environ["SET_HERE"] == Setting("1", "uwsgi.ini", 2)
+    assert ("SET_HERE" in chain.uwsgi.unseen) is (done.returncode == 40)
+    assert done.returncode == (41 if option else 40)
 
 
 def test_the_doctors_own_variable_is_none_of_the_pools() -> None:

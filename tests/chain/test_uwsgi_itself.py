@@ -28,7 +28,7 @@ def lay_out(folder: Path, files: dict[str, str]) -> str:
 
 
 def said_by_uwsgi(
-    folder: Path, given: str, variables_set: Mapping[str, str] = ENVIRON
+    folder: Path, given: str, variables_set: Mapping[str, str] = ENVIRON, *, before: int = 0
 ) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
     """Options and variables, in their order; `None` if it does not start."""
     option = given.partition(":")[0].rpartition(".")[2]
@@ -56,8 +56,8 @@ def said_by_uwsgi(
         entry.partition("=")[::2]
         for entry in variables.read_bytes().decode("utf-8", "backslashreplace").split("\0")
     )
-    assert pairs[3][0] == option
-    return pairs[4:], environ
+    assert pairs[before + 3][0] == option
+    return pairs[:before] + pairs[before + 4 :], environ
 
 
 @pytest.mark.parametrize("name", CORPUS)
@@ -118,3 +118,18 @@ def test_the_projects_own_files_are_read_as_uwsgi_reads_them(
     assert said is not None
     assert [(option.key, option.value) for option in reading.given] == said[0]
     assert reading.result(given).unknown == []
+
+
+def test_variables_that_are_options_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {"UWSGI_THREADS": "3", "UWSGI_SET_PH": "n=2", "UWSGI_IF": "x"}
+    given = lay_out(tmp_path, {"a.ini": "[uwsgi]\nprocesses = %(n)\nthreads = 4\n"})
+    monkeypatch.chdir(tmp_path)
+    reading = Reading({key: Setting(value) for key, value in ours.items()}, None)
+
+    reading.start(given)
+
+    said = said_by_uwsgi(tmp_path, given, ours, before=4)
+    assert said is not None
+    assert [(option.key, option.value) for option in reading.given] == said[0]

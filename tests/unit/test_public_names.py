@@ -136,6 +136,7 @@ IN_ORDER_CHAIN = [
     "uwsgi_passes",
     "uwsgi_files",
     "stats",
+    "nginx_packaged",
     "nginx_templates",
     "nginx_tree",
     "nginx_files",

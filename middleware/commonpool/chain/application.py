@@ -15,6 +15,7 @@ from commonpool.chain.application_engines import (
 from commonpool.chain.application_modules import Module, Project, search_path, targets
 from commonpool.chain.application_values import UNKNOWN, Values
 from commonpool.chain.application_walk import Reached, Walk
+from commonpool.chain.hiding import without_password
 from commonpool.chain.model import Application, Engine, Setting, Unreadable, Uwsgi
 from commonpool.chain.versions import installed
 from commonpool.config import DEFAULTS, PREFIX
@@ -414,5 +415,5 @@ def _key(node: ast.Call, module: Module) -> tuple[str, int, int]:
 
 
 def _place(node: ast.AST, module: Module) -> Setting:
-    written = ast.unparse(node).partition("\n")[0][:200]
+    written = without_password(ast.unparse(node).partition("\n")[0])[:200]
     return Setting(True, module.shown, getattr(node, "lineno", 0), written)  # noqa: FBT003
