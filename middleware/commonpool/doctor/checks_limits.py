@@ -126,14 +126,14 @@ def body_size(chain: Chain) -> Iterator[Seen]:
         size = nginx_bytes(first(given)) if given else BODY_SIZE
         if size is None:
             continue
-        said = "nothing limits" if size == 0 else f"{in_bytes(size)} limit"
+        said = f"nginx takes bodies of {'any size' if size == 0 else f'up to {in_bytes(size)}'}"
         if most <= 0:
-            yield ok(f"nginx: {said} a body; uWSGI sets no limit", given, file=location.file)
+            yield ok(f"{said}; uWSGI sets no limit", given, file=location.file)
         elif 0 < size <= most:
-            yield ok(f"nginx: {said} a body; limit-post is {most} bytes", given, file=location.file)
+            yield ok(f"{said}; limit-post is {most} bytes", given, file=location.file)
         else:
             yield fail(
-                f"nginx: {said} a body (client_max_body_size), and limit-post is {most} bytes",
+                f"{said} (client_max_body_size), and limit-post is {most} bytes",
                 given,
                 place,
                 fix=f"client_max_body_size {most};",

@@ -76,7 +76,7 @@ def params(chain: Chain) -> Iterator[Seen]:
         if "PATH_INFO" in missing and "REQUEST_URI" in names and "DOCUMENT_URI" in names:
             missing.remove("PATH_INFO")
         if not missing:
-            yield ok(f"{len(names)} variables", file=location.file)
+            yield ok(f"location {location.path}: {len(names)} variables", file=location.file)
             continue
         if any(one.what == "nginx" for one in chain.unreadable):
             continue  # what sends them may stand in a file that is not there
