@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from commonpool.chain.model import Chain, Setting
 from commonpool.chain.reading import read_chain
 from commonpool.doctor import Level, examine
 from commonpool.doctor.report import lines
@@ -52,7 +54,7 @@ def examine_start(sizes: Sizes, environ: Mapping[str, str]) -> None:
         )
     url = sizes.settings.database_url
     with_password = url.render_as_string(hide_password=False)
-    findings = found(environ, "" if url.get_backend_name() == "sqlite" else with_password)
+    findings = found(sizes, environ)
     secrets = Secrets(environ, [with_password])
     for line, _ in lines(
         [secrets.hidden(finding) for finding in findings], (), width=_WIDTH, every=False
@@ -67,20 +69,40 @@ def examine_start(sizes: Sizes, environ: Mapping[str, str]) -> None:
         )
 
 
-def found(environ: Mapping[str, str], database: str) -> list[Finding]:
+def found(sizes: Sizes, environ: Mapping[str, str]) -> list[Finding]:
     """Findings that are not OK.
 
     Args:
+        sizes: what was set: the application's code alone does not tell of its engine's.
         environ: with which uWSGI will be started, but for the socket that it is given.
-        database: its URL; empty for none.
     """
+    url = sizes.settings.database_url
+    is_file = url.get_backend_name() == "sqlite"
     chain = read_chain(
         uwsgi=str(ROOT / "uwsgi.ini"),
-        database=database or None,
+        database=None if is_file else url.render_as_string(hide_password=False),
         environ={**environ, "STACK_SOCKET_FD": "3"},
     )
     return [
         finding
-        for finding in examine(chain)
+        for finding in examine(_with_sizes(chain, sizes))
         if finding.level is not Level.OK and finding.id not in SAID_BEFORE
     ]
+
+
+def _with_sizes(chain: Chain, sizes: Sizes) -> Chain:
+    application, settings = chain.application, sizes.settings
+    if application is None:
+        return chain
+    given = {
+        "dialect": Setting(settings.database_url.get_backend_name(), "environment"),
+        "driver": Setting(settings.database_url.get_driver_name(), "environment"),
+        "pool_size": Setting(settings.pool_size, "environment"),
+        "max_overflow": Setting(settings.max_overflow, "environment"),
+        "statement_seconds": Setting(settings.statement_seconds, "environment"),
+    }
+    engines = [
+        replace(engine, values={**engine.values, **given}) if engine.name == "db" else engine
+        for engine in application.engines
+    ]
+    return replace(chain, application=replace(application, engines=engines))

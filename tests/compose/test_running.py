@@ -157,6 +157,19 @@ def test_what_cannot_work_is_refused_at_start(
     assert "Traceback" not in said
 
 
+def test_what_the_doctor_finds_is_refused_at_start_or_said(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack("db", settings={"COMMONPOOL_DEADLINE": "45"})
+
+    done = stack.compose("run", "--rm", "--no-deps", "app", check=False)
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "FAIL  deadline-not-below-harakiri" in said
+    assert "stack: refused to start: 1 failure, above" in said
+
+
 def test_a_wrong_password_is_refused_at_start(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack("db")
     docker(

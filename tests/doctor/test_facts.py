@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,10 @@ from commonpool.chain.model import (
 )
 from commonpool.doctor import Finding, Level, examine
 from commonpool.doctor.facts import nginx_bytes, nginx_seconds
+from stack.native.servers import run_folder
+from tests.doctor.helpers import doctor
+
+EXAMPLES = Path(__file__).parent / "examples"
 
 
 def of(**values: object) -> dict[str, Setting]:
@@ -293,6 +299,7 @@ def test_memory_is_what_the_stats_server_has_seen() -> None:
         ({"chmod__socket": True}, Level.WARN),
         ({"chmod__socket": "600"}, Level.FAIL),
         ({"umask": "007"}, Level.OK),
+        ({"daemonize": "/var/log/uwsgi.log"}, Level.WARN),
         ({}, Level.FAIL),
     ],
 )
@@ -303,6 +310,25 @@ def test_who_may_write_to_the_socket(options: dict[str, object], level: Level) -
     )
 
     assert levels(chain, "socket-permissions") == {level}
+
+
+@pytest.mark.parametrize(("mode", "found"), [(0o660, []), (0o666, ["socket-permissions"])])
+def test_a_socket_that_is_there_has_the_mode_that_it_has(
+    mode: int, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = EXAMPLES / "socket-permissions" / "mended" / "uwsgi.ini"
+    with run_folder() as folder, socket.socket(socket.AF_UNIX) as listening:
+        path = folder / "uwsgi.sock"
+        listening.bind(str(path))
+        path.chmod(mode)
+        ini = good.read_text().replace("/run/app/uwsgi.sock", str(path))
+        Path("uwsgi.ini").write_text(ini)
+
+        said = doctor("--json")
+
+    assert said.found == found
+    assert f"which is there, is {mode:03o}" in said.out
 
 
 def test_a_tcp_socket_has_no_mode() -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from commonpool import PoolConfig
 from stack.app.settings import Settings, SettingsError
 from stack.container import health, passwords
+from stack.container.examination import ExaminationError, examine_start
 from stack.container.sizes import Sizes, check
 from stack.data.errors import DatabaseURLError
 from stack.data.urls import parse_database_url, with_password
@@ -211,6 +213,79 @@ def test_a_container_that_is_told_to_end_closes_its_socket_and_ends(tmp_path: Pa
         if server.poll() is None:
             server.kill()
             server.wait()
+
+
+START = {"DATABASE_URL": "sqlite:////none.db", "STACK_RUN_DIR": "/run/stack"}
+
+
+def test_a_start_with_which_nothing_is_wrong_is_not_held_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    examine_start(Sizes.from_mapping(START), START)
+
+    assert capsys.readouterr().err == ""
+
+
+FAILING = START | {"COMMONPOOL_DEADLINE": "45", "STACK_THREADS": "12", "STACK_MAX_OVERFLOW": "0"}
+
+
+def test_a_start_with_a_failure_is_refused_with_what_to_write(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ExaminationError, match=r"^1 failure, above; COMMONPOOL_DOCTOR=warn starts"):
+        examine_start(Sizes.from_mapping(FAILING), FAILING)
+
+    said = capsys.readouterr().err
+    assert said.startswith("FAIL  deadline-not-below-harakiri\n")
+    assert "env = COMMONPOOL_DEADLINE=27" in said
+    assert "\x1b" not in said
+
+
+def test_a_start_with_a_failure_may_be_warned_of_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    environ = FAILING | {"COMMONPOOL_DOCTOR": "warn"}
+
+    examine_start(Sizes.from_mapping(environ), environ)
+
+    assert capsys.readouterr().err.startswith("FAIL  deadline-not-below-harakiri\n")
+
+
+def test_a_warning_is_said_and_no_reason_not_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    environ = START | {"DATABASE_URL": URL, "STACK_POOL_SIZE": "5", "STACK_MAX_OVERFLOW": "0"}
+
+    examine_start(Sizes.from_mapping(environ), environ)
+
+    said = capsys.readouterr().err
+    assert said.startswith("WARN  engine-below-threads\n")
+    assert "5 + 0 = 5 connections, and each process 8 request threads" in said
+
+
+def test_what_becomes_of_a_failure_is_one_of_two_words() -> None:
+    environ = START | {"COMMONPOOL_DOCTOR": "maybe"}
+
+    with pytest.raises(ExaminationError, match="'maybe'; it must be 'refuse' or 'warn'"):
+        examine_start(Sizes.from_mapping(environ), environ)
+
+
+@pytest.mark.parametrize(("mode", "status"), [("", 2), ("refuse", 2)])
+def test_the_program_refuses_a_failure_with_status_2(mode: str, status: int) -> None:
+    own = {n: v for n, v in os.environ.items() if not n.startswith(("STACK_", "COMMONPOOL_"))}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "stack.container"],
+        env=own | FAILING | {"COMMONPOOL_DOCTOR": mode},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == status
+    assert "FAIL  deadline-not-below-harakiri\n" in done.stderr
+    assert "stack: refused to start: 1 failure, above" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_setting_of_the_examination_is_none_of_the_pools() -> None:
+    assert PoolConfig.from_env({"COMMONPOOL_DOCTOR": "warn"}) == PoolConfig()
 
 
 @contextmanager

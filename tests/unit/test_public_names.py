@@ -101,6 +101,27 @@ IN_ORDER_OFFLOAD = [
 ]
 
 
+# The packages of the program `commonpool`, in the same order; each may import the core.
+IN_ORDER_OF_THE_PROGRAM = ["chain", "doctor", "tune", "plan", "cli"]
+
+
+IN_ORDER_DOCTOR = [
+    "findings",
+    "facts",
+    "checks_uwsgi",
+    "checks_times",
+    "checks_engine",
+    "checks_limits",
+    "checks_nginx",
+    "checks_application",
+    "examine",
+    "picture",
+    "report",
+    "secrets",
+    "__init__",
+]
+
+
 IN_ORDER_CHAIN = [
     "model",
     "measured",
@@ -315,6 +336,18 @@ def test_an_adapter_does_not_import_its_siblings(path):
     assert not {name for name in imports_of(path) if name.startswith("commonpool.ext")}
 
 
+@pytest.mark.parametrize("name", IN_ORDER_OF_THE_PROGRAM)
+def test_a_package_of_the_program_imports_from_those_above_it_alone(name):
+    below = IN_ORDER_OF_THE_PROGRAM[IN_ORDER_OF_THE_PROGRAM.index(name) + 1 :]
+    imported = {module for path in (PACKAGE / name).rglob("*.py") for module in imports_of(path)}
+    assert not {module for module in imported if module.split(".")[:1] == ["stack"]}
+    assert not {
+        module
+        for module in imported
+        if module.startswith("commonpool.") and module.split(".")[1] in below
+    }
+
+
 def test_importing_commonpool_loads_no_framework_and_starts_no_thread():
     program = (
         "import sys, threading, commonpool, commonpool.testing;"
@@ -392,6 +425,19 @@ def test_a_module_of_the_chain_imports_from_those_above_it_alone(name):
     imported = imports_of(PACKAGE / "chain" / f"{name}.py")
     ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
     assert ours - {package} <= set(IN_ORDER_CHAIN[: IN_ORDER_CHAIN.index(name)])
+
+
+def test_the_order_of_imports_of_the_doctor_knows_every_module():
+    assert set(IN_ORDER_DOCTOR) == {path.stem for path in (PACKAGE / "doctor").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", IN_ORDER_DOCTOR)
+def test_a_module_of_the_doctor_imports_from_those_above_it_alone(name):
+    package = "commonpool.doctor"
+    imported = imports_of(PACKAGE / "doctor" / f"{name}.py")
+    ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
+    above = IN_ORDER_DOCTOR[: IN_ORDER_DOCTOR.index(name)]
+    assert {one.partition(".")[0] for one in ours - {package}} <= set(above)
 
 
 def test_what_the_application_is_loaded_with_needs_the_standard_library_alone():

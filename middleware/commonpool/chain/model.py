@@ -41,6 +41,7 @@ class Uwsgi:
             does not start, without it leaves them alone.
         unseen: variables that ``env`` sets and that do not reach ``os.environ``, although `environ`
             has them: all of them with the package ``pyuwsgi``, but for ``reload-os-env``.
+        modes: of the UNIX sockets that are there now, by their paths.
     """
 
     file: str
@@ -50,6 +51,7 @@ class Uwsgi:
     stats: Mapping[str, Any] | None = None
     unknown: Sequence[Setting] = ()
     unseen: Mapping[str, Setting] = field(default_factory=dict)
+    modes: Mapping[str, int] = field(default_factory=dict)
 
     def get(self, name: str) -> Setting | None:
         """The value of an option that counts, the last one; `None` where it was not given."""

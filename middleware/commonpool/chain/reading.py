@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from commonpool.chain.application import read_application
@@ -123,7 +126,9 @@ class _Reader:
             server = self._kept(read_uwsgi(file, environ, version=version))
             if not server.options and self._unreadable:
                 return None
-            return dataclasses.replace(server, stats=read_stats(server), unseen=_unseen(server))
+            return dataclasses.replace(
+                server, stats=read_stats(server), unseen=_unseen(server), modes=_modes(server)
+            )
 
         return self._try("uwsgi", file, read)
 
@@ -142,7 +147,8 @@ class _Reader:
         read = self._try("application", file, lambda: self._kept(read_application(server)))
         if not load or (read is not None and not read.module):
             return read
-        loaded = self._try("application", file, lambda: load_application(server))
+        here = dataclasses.replace(server, environ=_at_hand(server.environ))
+        loaded = self._try("application", file, lambda: load_application(here))
         return _both(read, loaded)
 
     def _database(self, url: str | None, services: Services | None) -> Database | None:
@@ -186,6 +192,31 @@ def _unseen(server: Uwsgi) -> dict[str, Setting]:
     return {name: server.environ[name] for name in names if name in server.environ}
 
 
+def _modes(server: Uwsgi) -> dict[str, int]:
+    """The modes of the UNIX sockets that are there, by their paths."""
+    found = {}
+    for name in ("socket", "http-socket"):
+        for setting in server.options.get(name, ()):
+            with contextlib.suppress(OSError, ValueError):
+                mode = Path(str(setting.value)).stat().st_mode
+                if stat.S_ISSOCK(mode):
+                    found[str(setting.value)] = stat.S_IMODE(mode)
+    return found
+
+
+def _at_hand(environ: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Without a compose file's variables that name files of its containers, such as secrets."""
+    return {
+        name: setting
+        for name, setting in environ.items()
+        if not (
+            setting.file.endswith((".yml", ".yaml"))
+            and name.endswith("_FILE")
+            and not Path(str(setting.value)).exists()
+        )
+    }
+
+
 def _both(read: Application | None, loaded: Application | None) -> Application | None:
     """What was found by loading, with the places that the code says."""
     if read is None or loaded is None:
@@ -198,6 +229,7 @@ def _both(read: Application | None, loaded: Application | None) -> Application |
         reloader=read.reloader,
         loop=read.loop or loaded.loop,
         pool=read.pool,
+        adapted=loaded.adapted and (read.adapted or loaded.adapted),
     )
 
 

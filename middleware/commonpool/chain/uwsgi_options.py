@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 
@@ -64,6 +65,11 @@ def _table() -> dict[str, frozenset[str]]:
 def is_known(name: str) -> bool:
     """Whether uWSGI 2.0 or a plugin that comes with it has an option of this name."""
     return name in _table()
+
+
+def nearest(name: str) -> str:
+    """The option that may be meant by a name that is none; empty where nothing is like it."""
+    return next(iter(get_close_matches(name, _table(), n=1, cutoff=0.75)), "")
 
 
 def is_immediate(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -16,8 +17,8 @@ _SECONDS = 5.0
 
 
 def installed() -> dict[str, str]:
-    """The versions of those `PACKAGES` that are installed, by name."""
-    found = {}
+    """The versions of those `PACKAGES` that are installed, by name, and of ``python``."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

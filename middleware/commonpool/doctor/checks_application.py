@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from commonpool.chain.model import Chain
-from commonpool.doctor.facts import text, threads, whole, workers
+from commonpool.chain.model import Chain, Setting
+from commonpool.doctor.facts import text, threads, variable, whole, workers
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
 _LONG_QUEUE = 100  # tasks for each worker
@@ -27,6 +27,8 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
             fix="FLASK_DEBUG=0\n(and no app.run() in production)",
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
+    elif site is not None and site.status:
+        yield ok(f"no debugger answers at {site.url}")
     if application is None:
         return
     place = application.debug
@@ -36,13 +38,17 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
         yield fail(
             f"Flask's debug mode is on: {place.written or place.value}",
             place,
-            fix="env = FLASK_DEBUG=0" if _of_environment(place.file) else "debug=False",
+            fix=_off(place)
+            if place.file.endswith(".py")
+            else variable(chain, place, "FLASK_DEBUG", 0),
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
 
 
-def _of_environment(file: str) -> bool:
-    return file == "environment" or file.endswith((".ini", ".yml", ".yaml", ".json"))
+def _off(place: Setting) -> str:
+    """The line of code without what it switches on."""
+    line = place.written or "debug=True"
+    return line.replace("True", "False") if "True" in line else f"# {line}"
 
 
 @check(
@@ -61,13 +67,11 @@ def reloader(chain: Chain) -> Iterator[Seen]:
                 place = uwsgi.get(name)
                 break
     if place is not None:
-        from_ini = uwsgi is not None and any(
-            place in values for name, values in uwsgi.options.items() if "reload" in name
-        )
+        from_ini = not place.file.endswith(".py")
         yield fail(
             f"a reloader watches the application's files: {place.written or place.value}",
             place,
-            fix="py-autoreload = 0" if from_ini else "use_reloader=False",
+            fix="py-autoreload = 0" if from_ini else _off(place),
             file=uwsgi.file if uwsgi else "",
         )
     elif uwsgi is not None or application is not None:
@@ -95,7 +99,7 @@ def overflow(chain: Chain) -> Iterator[Seen]:
             "refused although most workers may be idle",
             place,
             chain.pool.get("overflow"),
-            fix=f"env = COMMONPOOL_MAX_QUEUE={4 * count}",
+            fix=variable(chain, place, "COMMONPOOL_MAX_QUEUE", 4 * count),
             file=uwsgi.file,
         )
     elif queue > _LONG_QUEUE * count:
@@ -103,11 +107,34 @@ def overflow(chain: Chain) -> Iterator[Seen]:
             f"{said}, more than {_LONG_QUEUE} for each of {count} workers: it is never full in "
             "time",
             place,
-            fix=f"env = COMMONPOOL_MAX_QUEUE={4 * count}",
+            fix=variable(chain, place, "COMMONPOOL_MAX_QUEUE", 4 * count),
             file=uwsgi.file,
         )
     else:
         yield ok(f"{said}, for {count} workers", place, file=uwsgi.file)
+
+
+@check(
+    "pool-setting-wrong",
+    Level.FAIL,
+    why="commonpool refuses to start with it, and so does the application.",
+)
+def pool_setting(chain: Chain) -> Iterator[Seen]:
+    """A `COMMONPOOL_*` setting that is none, or has a wrong value."""
+    wrong = [one for one in chain.unreadable if one.what == "pool"]
+    for one in wrong:
+        name = one.message.partition("=")[0].partition(" ")[0]
+        place = Setting(None, one.file, one.line)
+        yield fail(
+            one.message.rstrip("."),
+            place,
+            fix=f"; {name}"
+            if " is not a setting " in one.message
+            else variable(chain, place, name, "..."),
+            file=chain.uwsgi.file if chain.uwsgi else "",
+        )
+    if chain.pool and not wrong and (chain.uwsgi or chain.compose):
+        yield ok("the pool's settings are right")
 
 
 @dataclass(frozen=True)
@@ -211,4 +238,4 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-CHECKS = (flask_debug, reloader, versions, overflow)
+CHECKS = (pool_setting, flask_debug, reloader, versions, overflow)

@@ -22,11 +22,15 @@ from commonpool.doctor.facts import (
     whole,
     workers,
 )
-from commonpool.doctor.findings import NO_FILES, Level, Seen, check, fail, ok, warn
+from commonpool.doctor.findings import Level, Seen, check, fail, is_file, ok, warn
 
 IN_C = {"mysqldb", "psycopg2", "mariadbconnector", "pyodbc", "cx_oracle", "oracledb", "pymssql"}
 """Drivers that wait in C, where neither gevent nor an event loop sees it."""
 
+_SEEN_ALONE = (
+    "; commonpool replaces connections that were opened in the master, but none that were before "
+    "it was imported"
+)
 _MARGIN = 20  # seconds below wait_timeout
 
 
@@ -54,7 +58,8 @@ def engine_in_master(chain: Chain) -> Iterator[Seen]:
         yield made(
             f"{engine.name} is made when the application is imported{_at(place)}, which without "
             "lazy-apps happens in the master"
-            + (f"; it has {opened} open connections then" if opened else ""),
+            + (f"; it has {opened} open connections then" if opened else "")
+            + (_SEEN_ALONE if application.adapted else ""),
             uwsgi.get("lazy-apps"),
             fix="lazy-apps = true",
             file=uwsgi.file,
@@ -120,7 +125,7 @@ def pool_before_greenlets(chain: Chain) -> Iterator[Seen]:
 
 
 def _at(place: Setting) -> str:
-    return f" ({place.file}:{place.line})" if place.file not in NO_FILES and place.line else ""
+    return f" ({place.file}:{place.line})" if is_file(place) and place.line else ""
 
 
 @check(
@@ -273,11 +278,13 @@ def connections_above_max(chain: Chain) -> Iterator[Seen]:
         yield ok(f"{total.words} connections have room in {most} (max_connections)", place, by_hand)
         return
     fewer = room // (replicas(chain) * max(1, chain.uwsgi.number("processes", 1))) - 1
+    enough = math.ceil((total.total + RESERVE) / 50) * 50
+    in_compose = place.file.endswith((".yml", ".yaml"))
     yield fail(
         f"replicas x processes x connections: {said}",
         place,
-        by_hand,
-        fix=f"max_connections = {math.ceil((total.total + RESERVE) / 50) * 50}"
+        by_hand if in_compose else None,
+        fix=(f"--max-connections={enough}" if in_compose else f"max_connections = {enough}")
         + (f"\n(or at most {fewer} = pool_size + max_overflow)" if fewer > 0 else ""),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from commonpool.chain.model import Chain, Setting
-from commonpool.doctor.checks_uwsgi import unix_sockets
 from commonpool.doctor.facts import (
     BODY_SIZE,
     BUFFER_SIZE,
@@ -27,6 +26,7 @@ from commonpool.doctor.facts import (
     whole,
     workers,
 )
+from commonpool.doctor.facts import memory as memory_of
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
 PROCESS = 64 * MIB
@@ -37,6 +37,7 @@ MASTER = 64 * MIB
 _FILES_OF_A_PROCESS = 32  # log, sockets, pipes, what is imported
 _THREADS_BESIDE = 4  # watcher, event loop, what stops statements, uWSGI's own
 _LARGEST_PACKET = 65_535
+_MOST = 16_384  # connections of one process of nginx that are worth while
 
 
 @check(
@@ -67,7 +68,7 @@ def _binds(options: object) -> bool:
     get = getattr(options, "get", lambda *_: ())
     addresses = [
         str(setting.value)
-        for name in ("socket", "uwsgi-socket", "http-socket", "shared-socket")
+        for name in ("socket", "uwsgi-socket", "http-socket", "shared-socket", "http", "https")
         for setting in get(name, ())
     ]
     return any(not address.startswith("fd://") for address in addresses)
@@ -148,7 +149,8 @@ def body_size(chain: Chain) -> Iterator[Seen]:
 def memory(chain: Chain) -> Iterator[Seen]:
     """Threads x processes may grow beyond the memory that there is."""
     uwsgi = chain.uwsgi
-    limit, place = _memory(chain)
+    place = memory_of(chain)
+    limit = whole(place)
     if uwsgi is None or not limit:
         return
     count = processes(uwsgi)
@@ -180,14 +182,6 @@ def memory(chain: Chain) -> Iterator[Seen]:
         fix=f"{fix}\n(or a limit of {in_bytes(_rounded(need))})",
         file=uwsgi.file,
     )
-
-
-def _memory(chain: Chain) -> tuple[float | None, Setting | None]:
-    if chain.compose is not None:
-        place = chain.compose.memory
-        return (whole(place), place) if place else (None, None)
-    place = chain.host.values.get("memory") if chain.host else None
-    return whole(place), place
 
 
 def _rounded(size: float) -> int:
@@ -224,7 +218,7 @@ def worker_connections(chain: Chain) -> Iterator[Seen]:
     yield made(
         f"{said}; uWSGI answers {busy} at a time, and {waiting} may wait",
         place,
-        fix=f"worker_connections {max(1024, -(-2 * (busy + waiting) // own))};",
+        fix=f"worker_connections {min(max(1024, -(-2 * (busy + waiting) // own)), _MOST)};",
         file=nginx.file,
     )
 
@@ -323,5 +317,3 @@ CHECKS = (
     buffer_size,
     memory,
 )
-
-__all__ = ["CHECKS", "unix_sockets"]

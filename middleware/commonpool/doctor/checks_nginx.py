@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from commonpool.chain.model import Chain
+from commonpool.chain.model import Chain, Setting
 from commonpool.doctor.facts import arguments, directive, first, locations, module
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
@@ -84,6 +84,7 @@ def params(chain: Chain) -> Iterator[Seen]:
             if names
             else f"location {location.path} of {location.server} sends no variables: no "
             "uwsgi_params is included",
+            Setting(location.path, location.file, location.line),
             fix="include uwsgi_params;",
             file=location.file,
         )

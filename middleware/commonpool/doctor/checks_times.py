@@ -24,6 +24,7 @@ from commonpool.doctor.facts import (
     shown,
     statement_limit,
     threads,
+    variable,
 )
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
@@ -69,8 +70,8 @@ def harakiri_without_deadline(chain: Chain) -> Iterator[Seen]:
             f"harakiri = {harakiri(uwsgi)} with {threads(uwsgi)} threads, and the deadline is "
             "switched off (COMMONPOOL_DEADLINE = inf)",
             place,
-            fix=f"env = COMMONPOOL_DEADLINE={shown(0.9 * harakiri(uwsgi))}\n"
-            "(or leave it out: it is nine tenths of harakiri then)",
+            fix=variable(chain, place, "COMMONPOOL_DEADLINE", shown(0.9 * harakiri(uwsgi)))
+            + "\n(or leave it out: it is nine tenths of harakiri then)",
             file=uwsgi.file,
         )
     else:
@@ -100,7 +101,7 @@ def deadline_below_harakiri(chain: Chain) -> Iterator[Seen]:
             f"the deadline is {deadline_in_words(chain)}, and harakiri {most} s",
             place,
             uwsgi.get("harakiri"),
-            fix=f"env = COMMONPOOL_DEADLINE={shown(0.9 * most)}",
+            fix=variable(chain, place, "COMMONPOOL_DEADLINE", shown(0.9 * most)),
             file=uwsgi.file,
         )
 
@@ -126,8 +127,8 @@ def no_statement_limit(chain: Chain) -> Iterator[Seen]:
             most = deadline(chain)
             limit = 28 if math.isinf(most) else math.ceil(most) + 1
             yield warn(
-                f"nothing ends a statement of {engine.name}: neither the engine nor the database "
-                "has a limit",
+                f"nothing ends a statement of {engine.name}: the engine sets no limit, and the "
+                + ("database has none" if place.file == "database" else "database's is not known"),
                 place,
                 place_of(engine),
                 fix=_statement_fix(engine.values.get("dialect"), limit),
@@ -168,7 +169,9 @@ def statement_below_harakiri(chain: Chain) -> Iterator[Seen]:
                 place_of(engine),
             )
         else:
-            limit = min(most - 1, math.ceil(deadline(chain)) + 1) if most > 1 else 0.5
+            last = deadline(chain)
+            wanted = most - 1 if math.isinf(last) else min(most - 1, math.ceil(last) + 1)
+            limit = max(wanted, 0.5)
             yield warn(
                 f"a statement of {engine.name} may take {shown(seconds)} s, and harakiri is "
                 f"{most} s",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from commonpool.chain.model import Chain, Setting, Uwsgi
+from commonpool.chain.uwsgi_options import nearest
 from commonpool.doctor.facts import threads
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
@@ -84,6 +85,31 @@ def no_need_app(chain: Chain) -> Iterator[Seen]:
 def no_strict(chain: Chain) -> Iterator[Seen]:
     """`strict` is off."""
     yield from _flag(chain, "strict", warn, "unknown options are no error")
+
+
+@check(
+    "uwsgi-unknown-option",
+    Level.WARN,
+    Level.FAIL,
+    why="With strict uWSGI does not start; without it what was meant does not count.",
+)
+def unknown_option(chain: Chain) -> Iterator[Seen]:
+    """An option that uWSGI does not know: a typing error, as a rule."""
+    uwsgi = chain.uwsgi
+    if uwsgi is None:
+        return
+    if not uwsgi.unknown:
+        yield ok("all options are known", file=uwsgi.file)
+    made = fail if uwsgi.is_on("strict") else warn
+    for setting in uwsgi.unknown:
+        name = str(setting.value)
+        near = nearest(name)
+        yield made(
+            f"uWSGI knows no option {name}" + (f"; {near} may be meant" if near else ""),
+            setting,
+            fix=f"{near} = ..." if near else f"; {name} = ...",
+            file=uwsgi.file,
+        )
 
 
 @check(
@@ -265,7 +291,10 @@ def socket_permissions(chain: Chain) -> Iterator[Seen]:
     if mode is None:
         return
     said = f"the mode of {path.value} is {mode:03o}"
-    if place is None:
+    now = uwsgi.modes.get(str(path.value))
+    if now is not None:
+        mode, said = now, f"the mode of {path.value}, which is there, is {now:03o}"
+    elif place is None:
         said += ", by the umask, since no chmod-socket is set"
     if mode & 0o002:
         yield warn(
@@ -300,7 +329,8 @@ def _mode(uwsgi: Uwsgi) -> tuple[int | None, Setting | None]:
     found = uwsgi.get("chmod-socket") or uwsgi.get("chmod")
     if found is None:
         mask = uwsgi.get("umask")
-        value = _octal(mask) if mask else _UMASK
+        own = 0 if uwsgi.get("daemonize") else _UMASK  # what daemonizing sets
+        value = _octal(mask) if mask else own
         return (None if value is None else 0o777 & ~value), mask
     if str(found.value).lower() in {"", "true", "1"}:  # without a value
         return 0o666, found
@@ -340,6 +370,7 @@ def _flag(chain: Chain, name: str, made: Callable[..., Seen], otherwise: str) ->
 CHECKS = (
     threads_off,
     no_master,
+    unknown_option,
     several_interpreters,
     sigterm,
     stats_open,

@@ -33,7 +33,13 @@ def examine(chain: Chain) -> list[Finding]:
         chain: as far as it was read. What was not read is not guessed at.
 
     Returns:
-        Findings: failures first, then warnings, then what is well; none twice.
+        Findings: failures first, then warnings, then what is well. What several locations inherit
+        from one line is one finding.
     """
-    found = dict.fromkeys(finding for one in CHECKS for finding in one(chain))
-    return sorted(found, key=lambda finding: _ORDER.index(finding.level))
+    found: dict[object, Finding] = {}
+    for one in CHECKS:
+        for finding in one(chain):
+            mended = finding.id, finding.level, finding.file, finding.line, finding.fix
+            is_ok = finding.level is Level.OK
+            found.setdefault(finding if is_ok else mended, finding)
+    return sorted(found.values(), key=lambda finding: _ORDER.index(finding.level))

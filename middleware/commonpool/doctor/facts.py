@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from commonpool.chain.model import Chain, Engine, NginxLocation, Setting, Uwsgi
-from commonpool.doctor.findings import NO_FILES
+from commonpool.doctor.findings import is_file
 from commonpool.servers import SHARE_OF_HARAKIRI
 
 RESERVE = 10
@@ -19,6 +19,7 @@ RESERVE = 10
 LISTEN = 100
 BUFFER_SIZE = 4096
 RELOAD_MERCY = 60
+SOCKET_TIMEOUT = 4
 
 # nginx's own.
 READ_TIMEOUT = 60.0
@@ -99,14 +100,42 @@ def deadline_in_words(chain: Chain) -> str:
     seconds = deadline(chain)
     if math.isinf(seconds):
         return "none"
-    if number(chain.pool.get("deadline")) is None:
+    place = chain.pool.get("deadline")
+    if place is None or place.value is None or place.written.startswith("harakiri"):
         return f"{shown(seconds)} s (0.9 x harakiri)"
     return f"{shown(seconds)} s"
 
 
+def variable(chain: Chain, place: Setting | None, name: str, value: object) -> str:
+    """The line that sets a variable, as the file has it in which it is set now.
+
+    Args:
+        chain: in which.
+        place: where it is set now; in uWSGI's configuration, if nowhere.
+        name: of the variable.
+        value: which it is to have.
+    """
+    file = "" if place is None else place.file
+    if chain.compose is not None and file == chain.compose.file:
+        return f'{name}: "{value}"'
+    if file.endswith(".py"):
+        return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
+    if file.endswith(".env"):
+        return f"{name}={value}"
+    return f"env = {name}={value}"
+
+
 def drain(chain: Chain) -> float | None:
-    """Seconds for background work when a process ends."""
-    return number(chain.pool.get("drain_timeout"))
+    """Seconds for background work when a process ends; `None` where that is not known."""
+    found = number(chain.pool.get("drain_timeout"))
+    return None if found is None or math.isinf(found) else found
+
+
+def memory(chain: Chain) -> Setting | None:
+    """Bytes that one replica may have: the compose file's limit, or else this machine's."""
+    if chain.compose is not None and chain.compose.memory is not None:
+        return chain.compose.memory
+    return chain.host.values.get("memory") if chain.host else None
 
 
 def replicas(chain: Chain) -> int:
@@ -153,7 +182,7 @@ def capacity_in_words(engine: Engine) -> str:
 def place_of(engine: Engine) -> Setting | None:
     """Where it is made, or set up."""
     places = (engine.made_at_import, *engine.values.values())
-    return next((place for place in places if place and place.file not in NO_FILES), None)
+    return next((place for place in places if place and is_file(place)), None)
 
 
 @dataclass(frozen=True)
@@ -205,6 +234,9 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
     if engine is not None and (found := engine.values.get("statement_seconds")) is not None:
         seconds = number(found)
         return None if seconds is None else (seconds, found)
+    is_loaded = engine is not None and any(
+        one.file == "application" for one in engine.values.values()
+    )
     variables: Mapping[str, Setting] = chain.database.variables if chain.database else {}
     for name, unit in (
         ("max_statement_time", 1.0),
@@ -213,11 +245,11 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
     ):
         found = variables.get(name)
         seconds = number(found)
-        if found is not None and seconds is not None:
+        if found is not None and seconds is not None and not (is_loaded and seconds == 0):
             return seconds * unit, found
-    if engine is None or any(one.file == "application" for one in engine.values.values()):
+    if engine is None or is_loaded or not engine.values:
         return None
-    return (0.0, Setting(0, "default")) if engine.values else None
+    return 0.0, Setting(0, "default")
 
 
 # nginx
@@ -297,8 +329,9 @@ def nginx_processes(chain: Chain) -> int | None:
         return None
     written = first((chain.nginx.main.get("worker_processes") or (None,))[-1]) or "1"
     if written == "auto":
-        return whole(chain.host.values.get("cpus")) if chain.host else None
-    return int(written) if written.isdigit() else None
+        cpus = whole(chain.host.values.get("cpus")) if chain.host else None
+        return None if cpus is None else max(1, cpus)
+    return int(written) if written.isdigit() and int(written) else None
 
 
 def main_directive(chain: Chain, name: str) -> Setting | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -113,7 +114,10 @@ class Check:
         """Look at a chain."""
         for seen in self.look(chain):
             file, line = _where(seen)
-            yield Finding(self.id, seen.level, file, line, seen.message, self.why, seen.fix)
+            fix = _spelled(seen.fix, file, chain)
+            yield Finding(
+                self.id, seen.level, file, line, _capitalized(seen.message), self.why, fix
+            )
 
 
 def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
@@ -131,8 +135,41 @@ def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
     return made
 
 
+_OPTION = re.compile(r"^([a-z][a-z0-9-]*) = (.+)$", re.MULTILINE)
+
+
+def _spelled(fix: str, file: str, chain: Chain) -> str:
+    """Lines for uWSGI in the language of its file."""
+    if chain.compose is not None and file == chain.compose.file:
+        return fix
+    if file.endswith((".yml", ".yaml")):
+        return _OPTION.sub(r"\1: \2", fix)
+    if file.endswith(".json"):
+        return _OPTION.sub(lambda match: f'"{match[1]}": "{match[2]}"', fix)
+    return fix
+
+
+_WORDS = frozenset(
+    {
+        *("a", "an", "and", "answers", "for", "no", "nothing"),
+        *("one", "only", "requests", "statements", "the", "with"),
+    }
+)
+
+
+def _capitalized(message: str) -> str:
+    """With a capital, unless it begins with a name that is written as it is."""
+    first = message.partition(" ")[0]
+    return message[:1].upper() + message[1:] if first in _WORDS else message
+
+
+def is_file(place: Setting) -> bool:
+    """Whether a setting stands in a file that can be changed."""
+    return place.file not in NO_FILES and not place.file.startswith(("/proc/", "/sys/"))
+
+
 def _where(seen: Seen) -> tuple[str, int]:
     for place in seen.places:
-        if place is not None and place.file not in NO_FILES:
+        if place is not None and is_file(place):
             return place.file, place.line
     return seen.file, 0

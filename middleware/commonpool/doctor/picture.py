@@ -15,6 +15,7 @@ from commonpool.doctor.facts import (
     LISTEN,
     READ_TIMEOUT,
     RELOAD_MERCY,
+    SOCKET_TIMEOUT,
     WORKER_CONNECTIONS,
     arguments,
     capacity,
@@ -30,6 +31,7 @@ from commonpool.doctor.facts import (
     is_true,
     locations,
     main_directive,
+    memory,
     module,
     nginx_bytes,
     nginx_seconds,
@@ -46,6 +48,7 @@ from commonpool.doctor.facts import (
 
 UNKNOWN = "?"
 _NAME = 8  # columns: "database"
+_LABEL = 6  # "size", "most", "time"
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,31 @@ ASCII = Signs(node="*", line="|", down="v")
 def picture(chain: Chain, *, width: int = 80, signs: Signs = BOXES) -> list[str]:
     """The lines of the picture, none wider than `width`; ``?`` is what was not looked at."""
     links = (
-        ("client", (_client(chain),)),
-        ("nginx", (_nginx(chain), _nginx_times(chain))),
-        ("uWSGI", (_uwsgi(chain), _uwsgi_limits(chain), _uwsgi_times(chain))),
-        ("pool", (_pool(chain), _pool_times(chain))),
-        ("engine", (_engine(chain),)),
-        ("database", (_database(chain), _database_times(chain))),
+        ("client", {"": _client(chain), "time": _client_times(chain)}),
+        ("nginx", {"size": _nginx(chain), "time": _nginx_times(chain)}),
+        (
+            "uWSGI",
+            {"size": _uwsgi(chain), "most": _uwsgi_limits(chain), "time": _uwsgi_times(chain)},
+        ),
+        ("pool", {"size": _pool(chain), "time": _pool_times(chain)}),
+        ("engine", {"size": _engine(chain), "time": _engine_times(chain)}),
+        ("database", {"size": _database(chain), "time": _database_times(chain)}),
     )
     lines: list[str] = []
     for name, groups in links:
         is_last = name == links[-1][0]
-        told = [line for parts in groups for line in _joined(list(parts), width - _NAME - 4)]
-        lines.append(f" {name:>{_NAME}} {signs.node} {(told or [UNKNOWN])[0]}")
+        told = [
+            f"{'' if index else label:<{_LABEL}}{line}"
+            for label, parts in groups.items()
+            for index, line in enumerate(_joined(list(parts), width - _NAME - _LABEL - 4))
+        ]
+        lines.append(f" {name:>{_NAME}} {signs.node} {(told or [UNKNOWN])[0].strip()}")
         rail = " " if is_last else signs.line
         lines += [f" {'':{_NAME}} {rail} {line}" for line in told[1:]]
         if not is_last:
             lines.append(f" {'':{_NAME}} {signs.down}")
     lines.append("")
-    lines += _ladder(chain, width)
+    lines += _orders(chain, width)
     return [line.rstrip() for line in lines]
 
 
@@ -104,6 +114,20 @@ def _client(chain: Chain) -> Iterator[str]:
         yield f"{site.url} answers {site.status} after {site.seconds:.3f} s"
     else:
         yield f"{site.url} does not answer"
+
+
+def _client_times(chain: Chain) -> Iterator[str]:
+    location = _main_location(chain)
+    if location is None:
+        return
+    for name, words, default in (
+        ("client_header_timeout", "header", 60.0),
+        ("client_body_timeout", "body", 60.0),
+        ("send_timeout", "send", 60.0),
+        ("keepalive_timeout", "keep-alive", 75.0),
+    ):
+        place = location.get(name)
+        yield f"{words} {_seconds(nginx_seconds(first(place)) if place else default)}"
 
 
 def _nginx(chain: Chain) -> Iterator[str]:
@@ -138,7 +162,8 @@ def _nginx_times(chain: Chain) -> Iterator[str]:
     for name in ("connect", "send", "read"):
         place = directive(location, f"{name}_timeout")
         seconds = nginx_seconds(first(place)) if place else READ_TIMEOUT
-        yield f"{module(location)}_{name}_timeout {_seconds(seconds)}"
+        yield f"{name} {_seconds(seconds)}"
+    yield f"({module(location)}_..._timeout)"
 
 
 def _main_location(chain: Chain) -> NginxLocation | None:
@@ -156,8 +181,6 @@ def _uwsgi(chain: Chain) -> Iterator[str]:
     yield f"{many}{_count(processes(uwsgi), 'process')} x {_count(threads(uwsgi), what)}"
     somaxconn = whole(chain.host.values.get("somaxconn")) if chain.host else None
     yield f"listen {uwsgi.number('listen', LISTEN)} of {somaxconn or UNKNOWN}"
-    if uwsgi.version:
-        yield "version " + ".".join(map(str, uwsgi.version))
     yield f"headers {in_bytes(uwsgi.number('buffer-size', BUFFER_SIZE))}"
     limit = uwsgi.number("limit-post")
     yield f"body {in_bytes(limit) if limit else 'unlimited'}"
@@ -171,14 +194,13 @@ def _uwsgi_limits(chain: Chain) -> Iterator[str]:
         return
     bound = uwsgi.number("reload-on-rss")
     values = chain.host.values if chain.host else {}
-    memory = chain.compose.memory if chain.compose else values.get("memory")
-    size = number(memory)
+    size = number(memory(chain))
     limited = UNKNOWN if size is None else in_bytes(size)
     each = f"{processes(uwsgi)} x {bound} MiB of " if bound else ""
     yield f"memory {each}{limited}"
-    for name, words in (("nofile", "files"), ("nproc", "processes")):
+    for name, words in (("nofile", "files"), ("nproc", "threads")):
         found = number(values.get(name))
-        yield f"{words} {UNKNOWN if found is None else _limit(found)}"
+        yield f"{UNKNOWN if found is None else _limit(found)} {words}"
 
 
 def _uwsgi_times(chain: Chain) -> Iterator[str]:
@@ -186,14 +208,18 @@ def _uwsgi_times(chain: Chain) -> Iterator[str]:
     if uwsgi is None:
         return
     yield f"harakiri {_seconds(harakiri(uwsgi) or math.inf)}"
-    yield f"worker-reload-mercy {uwsgi.number('worker-reload-mercy', RELOAD_MERCY)} s"
-    if chain.compose:
-        yield f"stop_grace_period {_seconds(number(chain.compose.stop_grace_period))}"
+    yield f"reload mercy {uwsgi.number('worker-reload-mercy', RELOAD_MERCY)} s"
+    yield f"socket {uwsgi.number('socket-timeout', SOCKET_TIMEOUT)} s"
+
+
+def _knows_settings(chain: Chain) -> bool:
+    """Whether what sets the pool's variables was looked at, and not this shell alone."""
+    return chain.uwsgi is not None or chain.compose is not None
 
 
 def _pool(chain: Chain) -> Iterator[str]:
     count = workers(chain)
-    if count is None:
+    if count is None or not _knows_settings(chain):
         return
     yield f"{_count(count, 'worker')} in each process"
     queue = whole(chain.pool.get("max_queue"))
@@ -202,7 +228,7 @@ def _pool(chain: Chain) -> Iterator[str]:
 
 
 def _pool_times(chain: Chain) -> Iterator[str]:
-    if workers(chain) is None:
+    if workers(chain) is None or not _knows_settings(chain):
         return
     yield f"deadline {deadline_in_words(chain)}"
     yield f"drain_timeout {_seconds(drain(chain))}"
@@ -213,29 +239,36 @@ def _engine(chain: Chain) -> Iterator[str]:
     if application is None:
         return
     found = application.engines
-    if not found:
-        yield UNKNOWN
-    else:
-        main = min(found, key=lambda engine: math.isinf(capacity(engine) or 0))
-        yield from _one_engine(chain, main)
+    if found:
+        yield from _one_engine(_main_engine(found))
     if len(found) > 1:
-        yield f"and {_count(len(found) - 1, 'engine')} more"
+        yield f"+ {_count(len(found) - 1, 'engine')}"
 
 
-def _one_engine(chain: Chain, engine: Engine) -> Iterator[str]:
+def _main_engine(found: Sequence[Engine]) -> Engine:
+    """One with a pool, before those that open a connection each time."""
+    return min(found, key=lambda engine: math.isinf(capacity(engine) or 0))
+
+
+def _one_engine(engine: Engine) -> Iterator[str]:
     values = engine.values
     kind = "+".join(filter(None, (text(values.get("dialect")), text(values.get("driver")))))
-    several = chain.application is not None and len(chain.application.engines) > 1
-    yield f"{engine.name} ({kind or UNKNOWN})" if several else kind or UNKNOWN
+    yield kind or UNKNOWN
     size, over = (text(values.get(name)) or UNKNOWN for name in ("pool_size", "max_overflow"))
     pool = text(values.get("poolclass"))
-    yield (
-        f"{size} + {over} connections"
-        if pool in {"", "QueuePool", "AsyncAdaptedQueuePool"}
-        else pool
-    )
+    yield f"{size} + {over} connections" if pool in _COUNTED else pool
     ping = values.get("pool_pre_ping")
     yield f"pre-ping {UNKNOWN if ping is None else 'on' if is_true(ping) else 'off'}"
+
+
+_COUNTED = {"", "QueuePool", "AsyncAdaptedQueuePool"}
+
+
+def _engine_times(chain: Chain) -> Iterator[str]:
+    found = chain.application.engines if chain.application else ()
+    if not found:
+        return
+    values = _main_engine(found).values
     for name in ("pool_timeout", "pool_recycle"):
         seconds = number(values.get(name))
         never = seconds is not None and seconds < 0
@@ -253,7 +286,7 @@ def _database(chain: Chain) -> Iterator[str]:
     needed = total.words if total else UNKNOWN
     yield f"{needed} connections of {UNKNOWN if most is None else most}"
     if version := text(variables.get("version")):
-        yield version[:40]
+        yield f"version {version[:40]}"
 
 
 def _database_times(chain: Chain) -> Iterator[str]:
@@ -265,30 +298,47 @@ def _database_times(chain: Chain) -> Iterator[str]:
     yield f"statement {_seconds(found[0] or math.inf if found else None)}"
 
 
-def _ladder(chain: Chain, width: int) -> list[str]:
-    """The time limits that have to be in order, and which are not."""
-    known = chain.uwsgi is not None or bool(chain.pool)
+def _orders(chain: Chain, width: int) -> Iterator[str]:
+    """What has to be below what, and whether it is."""
+    known = _knows_settings(chain)
     limits = [found[0] for one in engines(chain) if (found := statement_limit(chain, one))]
     found = statement_limit(chain)
     limit = min(limits, default=found[0] if found else None)
-    most = harakiri(chain.uwsgi) if chain.uwsgi else None
+    uwsgi, compose = chain.uwsgi, chain.compose
+    most = harakiri(uwsgi) if uwsgi else None
     reads = [
         nginx_seconds(first(place)) if (place := directive(one, "read_timeout")) else READ_TIMEOUT
         for one in locations(chain)
     ]
-    steps = (
-        ("deadline", deadline(chain) if known else None),
+    last = deadline(chain) if known else None
+    request = (
+        ("deadline", last),
         ("statement", None if limit is None else limit or math.inf),
         ("harakiri", None if most is None else most or math.inf),
         ("nginx reads", min((read for read in reads if read is not None), default=None)),
     )
+    draining = drain(chain)
+    needed = None
+    if known and last is not None and draining is not None:
+        needed = (0 if math.isinf(last) else last) + draining + 1
+    mercy = uwsgi.number("worker-reload-mercy", RELOAD_MERCY) if uwsgi else None
+    end = (
+        ("deadline + drain + 1 =", needed),
+        ("reload mercy", mercy),
+        ("stop grace", number(compose.stop_grace_period) if compose else None),
+    )
+    for label, steps in (("a request:", request), ("an end:", end)):
+        yield from wrap(f" {label:<11}{_in_order(steps)}", width - 1, subsequent_indent=" " * 12)
+
+
+def _in_order(steps: Sequence[tuple[str, float | None]]) -> str:
     told, before = "", None
     for name, seconds in steps:
         below = seconds is None or before is None or before < seconds or math.isinf(seconds)
         told += (" < " if below else " >= ") if told else ""
         told += f"{name} {_seconds(seconds)}"
         before = before if seconds is None or math.isinf(seconds) else seconds
-    return wrap(f"time limits: {told}", width - 2, initial_indent=" ", subsequent_indent=" ")
+    return told
 
 
 def _seconds(value: float | None) -> str:

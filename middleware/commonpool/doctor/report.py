@@ -54,9 +54,10 @@ def as_json(
 def asked_for(unreadable: Sequence[Unreadable], *, load: bool) -> list[Unreadable]:
     """What could not be looked at although somebody has asked for it.
 
-    The application's code is looked at where it is at hand; it is asked for with `load` alone.
+    The application's code is looked at where it is at hand; it is asked for with `load` alone. What
+    is wrong with the pool's settings is a finding (`pool-setting-wrong`).
     """
-    return [one for one in unreadable if load or one.what != "application"]
+    return [one for one in unreadable if one.what != "pool" and (load or one.what != "application")]
 
 
 def lines(
@@ -116,9 +117,9 @@ def _one(finding: Finding, width: int) -> Iterator[Line]:
     place = _place(finding.file, finding.line)
     yield from _folded(f"{level:<{_INDENT}}{finding.id}", width, _INDENT, level)
     yield from _folded(f"{'':{_INDENT}}{_sentence(finding.message)}", width, _INDENT, "")
-    yield from _folded(f"{'':{_INDENT}}{finding.why}", width, _INDENT, "dim")
+    yield from _folded(f"{'':{_INDENT}}Why: {finding.why}", width, _INDENT, "dim")
     if finding.fix:
-        where = f"in {place} write:" if place else "mend it so:"
+        where = f"Write in {place}:" if place else "Mend it so:"
         yield from _folded(f"{'':{_INDENT}}{where}", width, _INDENT, "")
         for line in finding.fix.splitlines():
             yield from _folded(f"{'':{_INDENT + 4}}{line}", width, _INDENT + 6, "fix")
