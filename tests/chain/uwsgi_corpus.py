@@ -138,6 +138,13 @@ CORPUS: dict[str, dict[str, str]] = {
         "late/CORPUS_N": "",
         "early/CORPUS_E": "early\n",
     },
+    "options of one's own": {
+        "a.ini": (
+            "[uwsgi]\ndeclare-option = both=env=CORPUS_1=$1;env=CORPUS_2=$2-$1;threads=$1\n"
+            "both = 5 six\nboth = $(CORPUS_N)\nstrict = true\n"
+            "declare-option2 = late=env=CORPUS_3=$1\n"
+        )
+    },
     "percent signs": {"a.ini": "[uwsgi]\na = 50%%\nb = 5%zx\nc = 5%\nd = 1\ne = 100%(a\nf = %()\n"},
     "strange keys": {
         "a.ini": "[uwsgi]\n= 3\n=\nfoo\nfoo bar = 1\n--master = true\n-p = 2\np = 3\n"

@@ -90,6 +90,30 @@ def placeholder(key: str, option: Callable[[str], str | None]) -> str | None:
     return value
 
 
+def expanded(template: str, value: str) -> list[tuple[str, str]]:
+    """The options that one stands for which ``declare-option`` has made: ``a=$1;b=$2``.
+
+    Args:
+        template: what it was declared as.
+        value: what it is given here: ``$1`` and so on, with blanks between them.
+    """
+    words = [word for word in value.split(" ") if word] or [""]
+    # As many as there are blanks, and one: those that are missing are nothing.
+    words += [""] * (value.count(" ") + 1 - len(words))
+    found = []
+    for part in template.split(";"):
+        if not part:
+            continue
+        key, equals, content = part.partition("=")
+        if not equals:
+            break
+        for number, word in enumerate(words, 1):
+            key = key.replace(f"${number}", word)
+            content = content.replace(f"${number}", word)
+        found.append((key, content))
+    return found
+
+
 def _joined(left: str, operator: str, right: str) -> str:
     if not operator:
         return left + right
