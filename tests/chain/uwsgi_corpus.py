@@ -113,6 +113,16 @@ CORPUS: dict[str, dict[str, str]] = {
         "a.ini": "[uwsgi]\nif-env = CORPUS_N\ninclude = b.ini\nendif =\n",
         "b.ini": "[uwsgi]\nthreads = 5\nb = %(_)\n",
     },
+    "include with a section": {
+        "a.ini": "[uwsgi]\ninclude = b.ini:web\n",
+        "b.ini": "[web]\nthreads = 3\n",
+    },
+    "a reference within a reference": {
+        "a.ini": (
+            "[uwsgi]\nfoo = bar\nbar = 3\na = %(%(foo))\nb = %(foo % 2) %(bar)\nc = $(X %(bar))\n"
+            "d = %((foo)) %(bar)\ne = %(foo(bar)) %(bar\n"
+        )
+    },
     "inherit": {
         "a.ini": "[uwsgi]\nfoo = 1\ninherit = b.ini\nprocesses = 2\nenv = CORPUS_LATE=1\n",
         "b.ini": (

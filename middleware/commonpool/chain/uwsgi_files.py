@@ -305,6 +305,7 @@ class Reading:
             self._declare(given)
 
     def _load(self, given: str, parser: Parser | None, place: _Place) -> None:
+        parser = parser or parser_of(given)  # `include` goes by the end, be that of a section
         path, colon, section = given.rpartition(":")
         if not colon:
             path, section = given, ""
@@ -334,10 +335,11 @@ class Reading:
     def _read(
         self, path: str, section: str, parser: Parser | None, place: _Place, *, has_section: bool
     ) -> None:
-        parser = parser or parser_of(path)
         try:
             if parser is None or path.endswith(".xml"):
                 message = "is of no format that can be read: .ini, .yaml, .yml, .json, .js"
+                if section:
+                    message = f"can be named with a section ({section}) by 'ini =' alone"
                 raise NotReadError("uwsgi", path, 0, message)
             text = read_text(path, "uwsgi")
             self._fill_magic(

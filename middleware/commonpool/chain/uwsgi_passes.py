@@ -39,27 +39,30 @@ def _first(
     """The first reference that is known: where it begins and ends, and its value."""
     begin = text.find(f"{symbol}(", start)
     while begin >= 0:
-        end = _closing(text, begin + 2)
-        if end < 0:
-            return None
-        name = text[begin + 2 : end]
-        value = find(name) if name else None
-        if value is not None:
-            return begin, end + 1, value
-        begin = text.find(f"{symbol}(", end + 1)
+        end = _end(text, symbol, begin + 2)
+        if end < len(text) and text[end] == ")":
+            name = text[begin + 2 : end]
+            value = find(name) if name else None
+            if value is not None:
+                return begin, end + 1, value
+            end += 1
+        begin = text.find(f"{symbol}(", end)
     return None
 
 
-def _closing(text: str, start: int) -> int:
+def _end(text: str, symbol: str, start: int) -> int:
+    """Where a name ends: at its bracket, or where another reference begins within it."""
     depth = 0
     for index in range(start, len(text)):
+        if text[index] == symbol:
+            return index
         if text[index] == "(":
             depth += 1
         elif text[index] == ")":
             if depth == 0:
                 return index
             depth -= 1
-    return -1
+    return len(text)
 
 
 def placeholder(key: str, option: Callable[[str], str | None]) -> str | None:
