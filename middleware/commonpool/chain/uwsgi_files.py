@@ -10,8 +10,8 @@ filled in any more.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from commonpool.chain import uwsgi_magic
@@ -28,7 +28,7 @@ from commonpool.chain.uwsgi_options import (
     is_known,
     is_number,
 )
-from commonpool.chain.uwsgi_passes import placeholder, resolve
+from commonpool.chain.uwsgi_passes import expanded, placeholder, resolve
 
 _NAMES = re.compile(r"%\(([^ )]+)")
 _MOST_NESTED = 20
@@ -56,6 +56,7 @@ class Given:
         settled: whether it counted at once, so that nothing is filled in any more.
         is_placeholder: whether it is one alone, whatever its name.
         inside: the files, with their sections, that led to it.
+        stands_for: the options that it stands for, if the files have made it (``declare-option``).
     """
 
     key: str
@@ -66,6 +67,7 @@ class Given:
     settled: bool = False
     is_placeholder: bool = False
     inside: tuple[str, ...] = ()
+    stands_for: list[Given] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Reading:
         self._logic: Logic | None = None
         self._running = False
         self._first: dict[str, Given] = {}
+        self._custom: dict[str, str] = {}
 
     # What conditions ask for.
 
@@ -174,16 +177,35 @@ class Reading:
             if given.settled or given.is_placeholder:
                 continue
             given.settled = True
-            place = _Place(given.file, given.line, given.inside)
-            if given.key == "env":
-                self._set_variable(given)
-            elif given.key == "unenv":
-                self.environ.pop(given.value, None)
-            elif given.key == "inherit":
-                self._load(given.value, None, place)
+            self._apply(given)
         for given in self.given:
             if given.key == "envdir":
                 self._read_folder(given.value, _Place(given.file, given.line))
+
+    def _apply(self, given: Given) -> None:
+        """What counts for what is read besides."""
+        if given.key in self._custom:
+            for key, value in expanded(self._custom[given.key], given.value):
+                one = replace(given, key=key, value=value)
+                given.stands_for.append(one)
+                if key not in self._custom:  # or there might be no end to it
+                    self._apply(one)
+        elif given.key == "env":
+            self._set_variable(given)
+        elif given.key == "unenv":
+            self.environ.pop(given.value, None)
+        elif given.key == "inherit":
+            self._load(given.value, None, _Place(given.file, given.line, given.inside))
+        elif given.key == "declare-option2":
+            self._declare(given)
+
+    def _declare(self, given: Given) -> None:
+        name, equals, template = given.value.partition("=")
+        if equals:
+            self._custom[name] = template
+        else:
+            place = _Place(given.file, given.line)
+            self._problem(place, f"{given.key} = {given.value}: must be name=template")
 
     def _set_variable(self, given: Given) -> None:
         name, equals, value = given.value.partition("=")
@@ -241,6 +263,9 @@ class Reading:
             given.settled = given.is_placeholder = True
             if is_known(key):
                 self._problem(place, f"{key} cannot be a placeholder, since it is an option")
+        elif key in self._custom:
+            given.settled = True
+            self._apply(given)
         elif is_immediate(key):
             self._at_once(given, place)
             given.settled = True
@@ -276,8 +301,11 @@ class Reading:
             self._add(name, content, place, is_placeholder=key != "set", written=written)
         elif key == "early-envdir":
             self._read_folder(value, place)
+        elif key == "declare-option":
+            self._declare(given)
 
     def _load(self, given: str, parser: Parser | None, place: _Place) -> None:
+        parser = parser or parser_of(given)  # `include` goes by the end, be that of a section
         path, colon, section = given.rpartition(":")
         if not colon:
             path, section = given, ""
@@ -307,10 +335,11 @@ class Reading:
     def _read(
         self, path: str, section: str, parser: Parser | None, place: _Place, *, has_section: bool
     ) -> None:
-        parser = parser or parser_of(path)
         try:
             if parser is None or path.endswith(".xml"):
                 message = "is of no format that can be read: .ini, .yaml, .yml, .json, .js"
+                if section:
+                    message = f"can be named with a section ({section}) by 'ini =' alone"
                 raise NotReadError("uwsgi", path, 0, message)
             text = read_text(path, "uwsgi")
             self._fill_magic(
@@ -338,6 +367,13 @@ class Reading:
 
     # What comes of it.
 
+    def _in_turn(self) -> Iterator[Given]:
+        for given in self.given:
+            if given.key in self._custom:
+                yield from given.stands_for
+            else:
+                yield given
+
     def result(self, path: str) -> Uwsgi:
         """The options, with aliases under one name."""
         # Names of somebody's own are for %(name).
@@ -345,7 +381,7 @@ class Reading:
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
-        for given in self.given:
+        for given in self._in_turn():
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):
