@@ -233,6 +233,65 @@ def test_addresses_of_proxies(lay_out: LayOut) -> None:
     assert [one.upstream[0] for one in read("a.conf").locations] == list(targets.values())
 
 
+def test_a_site_finds_what_the_whole_configuration_has(lay_out: LayOut) -> None:
+    lay_out(
+        {
+            "etc/nginx.conf": "http { include sites-enabled/*; }",
+            "etc/sites-enabled/app": "server { location / { include more/p; uwsgi_pass a:1; } }",
+            "etc/more/p": "uwsgi_param A 1;\n",
+        }
+    )
+
+    found = location(read("etc/sites-enabled/app"), "/")
+    assert [(one.value, Path(one.file).name) for one in found.directives["uwsgi_param"]] == [
+        (("A", "1"), "p")
+    ]
+
+
+def test_the_files_of_nginxs_package_need_not_be_there(lay_out: LayOut) -> None:
+    lay_out({"app.conf": "include mime.types;location / { include uwsgi_params; uwsgi_pass a:1; }"})
+
+    params = arguments(location(read("app.conf"), "/"), "uwsgi_param")
+    assert ("REQUEST_METHOD", "$request_method") in params
+    assert len(params) > 10
+
+
+def test_code_in_other_languages_is_passed_over(lay_out: LayOut) -> None:
+    lay_out(
+        {
+            "app.conf": "http { init_by_lua_block { x = '}' if a then b = {1} end }\n"
+            "server { location / { content_by_lua_block { ngx.say('{') }\nuwsgi_pass a:1; } } }"
+        }
+    )
+
+    assert location(read("app.conf"), "/").upstream == ["a:1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("server { location / { uwsgi_pass a:1; } }\n}\n", 2, 'unexpected "}"'),
+        ("server {\n location / { uwsgi_pass a:1; }\n", 2, "unexpected end of file"),
+        ("uwsgi_read_timeout 35s", 0, "ends in the middle of a directive"),
+        ("include missing.conf;\n", 1, "which is not there"),
+        ("include .;\n", 0, "it is a folder"),
+        ("", 0, "is empty"),
+        ("\ufeffserver { }", 1, "byte order mark"),
+        ("a\0b;", 0, "is no text"),
+        ("include a.conf;\n", 1, "included within itself"),
+    ],
+)
+def test_each_mistake_is_one_line_with_its_place(
+    lay_out: LayOut, text: str, line: int, words: str
+) -> None:
+    lay_out({"a.conf": text})
+    _, problems = read_nginx("a.conf", {})
+
+    assert [(one.what, one.line) for one in problems] == [("nginx", line)]
+    assert words in problems[0].message
+    assert "\n" not in problems[0].message
+
+
 # Templates
 
 

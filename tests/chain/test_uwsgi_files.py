@@ -137,6 +137,15 @@ def test_names_that_uwsgi_does_not_know_are_told_but_not_placeholders(lay_out: L
     assert "threds" not in uwsgi.options
 
 
+def test_options_of_ones_own_are_what_they_stand_for(lay_out: LayOut) -> None:
+    lay_out({"a.ini": "[uwsgi]\ndeclare-option = size=processes=$1;threads=$2\nsize = 4 8\n"})
+    uwsgi = read("a.ini")
+
+    assert uwsgi.get("threads") == Setting(8, "a.ini", 3, "4 8")
+    assert uwsgi.number("processes") == 4
+    assert uwsgi.unknown == []
+
+
 def test_variables_that_begin_with_uwsgi_are_options(lay_out: LayOut) -> None:
     lay_out({"a.ini": "[uwsgi]\nprocesses = 2\n"})
     uwsgi = read("a.ini", {"UWSGI_HARAKIRI": "20", "UWSGI_RELOADS": "1"})

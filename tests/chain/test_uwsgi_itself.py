@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from commonpool.chain.model import Setting
 from commonpool.chain.uwsgi_files import Reading
 from tests.chain.uwsgi_corpus import CORPUS, ENVIRON
 
+ROOT = Path(__file__).resolve().parents[2]
 UWSGI = Path(sys.executable).parent / "uwsgi"
 
 
@@ -25,7 +27,9 @@ def lay_out(folder: Path, files: dict[str, str]) -> str:
     return next(iter(files))
 
 
-def said_by_uwsgi(folder: Path, given: str) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
+def said_by_uwsgi(
+    folder: Path, given: str, variables_set: Mapping[str, str] = ENVIRON, *, before: int = 0
+) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
     """Options and variables, in their order; `None` if it does not start."""
     option = given.partition(":")[0].rpartition(".")[2]
     variables = folder / "variables"
@@ -37,7 +41,7 @@ def said_by_uwsgi(folder: Path, given: str) -> tuple[list[tuple[str, str]], dict
             *(f"--{option}", given),
         ],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], **ENVIRON},
+        env={"PATH": os.environ["PATH"], **variables_set},
         capture_output=True,
         timeout=30,
         check=False,
@@ -52,8 +56,8 @@ def said_by_uwsgi(folder: Path, given: str) -> tuple[list[tuple[str, str]], dict
         entry.partition("=")[::2]
         for entry in variables.read_bytes().decode("utf-8", "backslashreplace").split("\0")
     )
-    assert pairs[3][0] == option
-    return pairs[4:], environ
+    assert pairs[before + 3][0] == option
+    return pairs[:before] + pairs[before + 4 :], environ
 
 
 @pytest.mark.parametrize("name", CORPUS)
@@ -94,3 +98,38 @@ def test_yaml_that_uwsgi_stops_at_is_said_to_be_read_no_further(
     assert [(problem.line, "lists" in problem.message) for problem in reading.problems] == [
         (3, True)
     ]
+
+
+@pytest.mark.parametrize("file", ["uwsgi.ini", "stack/compare/uwsgi.ini", "stack/ways/uwsgi.ini"])
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_the_projects_own_files_are_read_as_uwsgi_reads_them(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_folder: bool
+) -> None:
+    ours = {"STACK_THREADS": "5", "PORT": "0", "SOCKET": "uwsgi.sock"}
+    ours |= {"STACK_RUN_DIR": str(tmp_path)} if has_folder else {}
+    given = str(ROOT / file)
+    monkeypatch.chdir(tmp_path)
+    reading = Reading({key: Setting(value) for key, value in ours.items()}, None)
+
+    reading.start(given)
+
+    said = said_by_uwsgi(tmp_path, given, ours)
+    assert reading.problems == []
+    assert said is not None
+    assert [(option.key, option.value) for option in reading.given] == said[0]
+    assert reading.result(given).unknown == []
+
+
+def test_variables_that_are_options_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {"UWSGI_THREADS": "3", "UWSGI_SET_PH": "n=2", "UWSGI_IF": "x"}
+    given = lay_out(tmp_path, {"a.ini": "[uwsgi]\nprocesses = %(n)\nthreads = 4\n"})
+    monkeypatch.chdir(tmp_path)
+    reading = Reading({key: Setting(value) for key, value in ours.items()}, None)
+
+    reading.start(given)
+
+    said = said_by_uwsgi(tmp_path, given, ours, before=4)
+    assert said is not None
+    assert [(option.key, option.value) for option in reading.given] == said[0]

@@ -113,6 +113,16 @@ CORPUS: dict[str, dict[str, str]] = {
         "a.ini": "[uwsgi]\nif-env = CORPUS_N\ninclude = b.ini\nendif =\n",
         "b.ini": "[uwsgi]\nthreads = 5\nb = %(_)\n",
     },
+    "include with a section": {
+        "a.ini": "[uwsgi]\ninclude = b.ini:web\n",
+        "b.ini": "[web]\nthreads = 3\n",
+    },
+    "a reference within a reference": {
+        "a.ini": (
+            "[uwsgi]\nfoo = bar\nbar = 3\na = %(%(foo))\nb = %(foo % 2) %(bar)\nc = $(X %(bar))\n"
+            "d = %((foo)) %(bar)\ne = %(foo(bar)) %(bar\n"
+        )
+    },
     "inherit": {
         "a.ini": "[uwsgi]\nfoo = 1\ninherit = b.ini\nprocesses = 2\nenv = CORPUS_LATE=1\n",
         "b.ini": (
@@ -137,6 +147,13 @@ CORPUS: dict[str, dict[str, str]] = {
         "late/CORPUS_L": "late  \n",
         "late/CORPUS_N": "",
         "early/CORPUS_E": "early\n",
+    },
+    "options of one's own": {
+        "a.ini": (
+            "[uwsgi]\ndeclare-option = both=env=CORPUS_1=$1;env=CORPUS_2=$2-$1;threads=$1\n"
+            "both = 5 six\nboth = $(CORPUS_N)\nstrict = true\n"
+            "declare-option2 = late=env=CORPUS_3=$1\n"
+        )
     },
     "percent signs": {"a.ini": "[uwsgi]\na = 50%%\nb = 5%zx\nc = 5%\nd = 1\ne = 100%(a\nf = %()\n"},
     "strange keys": {

@@ -20,6 +20,7 @@ from commonpool.chain.model import (
     NginxLocation,
     Setting,
     Site,
+    Unreadable,
     Uwsgi,
 )
 from commonpool.doctor import Finding, Level, examine
@@ -352,6 +353,33 @@ def test_a_tcp_socket_has_no_mode() -> None:
 )
 def test_who_can_reach_the_stats_server(address: str, level: Level) -> None:
     assert levels(Chain(uwsgi=uwsgi(stats=address)), "stats-open") == {level}
+
+
+def test_variables_that_may_stand_in_a_file_that_is_not_there_are_not_missed() -> None:
+    location = NginxLocation("a:80", "/", {}, upstream=["unix:/run/u.sock"])
+    chain = Chain(nginx=Nginx("n.conf", {}, [location]))
+    gone = Unreadable("nginx", "n.conf", 3, "includes my_params, which is not there")
+
+    assert levels(chain, "uwsgi-params-missing") == {Level.FAIL}
+    assert not by_id(replace(chain, unreadable=[gone]), "uwsgi-params-missing")
+
+
+def test_loops_and_drivers() -> None:
+    name = "greenlets-with-c-driver"
+    driven = engine(driver="mysqldb")
+    adapted = replace(driven, adapted=Setting(value=True, file="app.py", line=1))
+
+    asyncio = uwsgi(asyncio="20")
+    assert levels(Chain(uwsgi=asyncio, application=driven), name) == {Level.FAIL}
+    assert levels(Chain(uwsgi=asyncio, application=engine(driver="asyncmy")), name) == {Level.OK}
+    bare = uwsgi(gevent="20")
+    assert levels(Chain(uwsgi=bare, application=driven), name) == {Level.FAIL}
+    assert not by_id(Chain(uwsgi=bare, application=driven), "gevent-not-patched")
+    patched = uwsgi(gevent="20", gevent__monkey__patch=True)
+    assert levels(Chain(uwsgi=patched, application=driven), name) == {Level.WARN}
+    assert levels(Chain(uwsgi=patched, application=adapted), name) == {Level.OK}
+    assert levels(Chain(uwsgi=patched, application=engine(driver="pymysql")), name) == {Level.OK}
+    assert not by_id(Chain(uwsgi=uwsgi(threads="8"), application=driven), name)
 
 
 def test_the_debugger_that_a_site_answers_with_is_found() -> None:

@@ -104,6 +104,40 @@ def test_what_is_typed_wrongly_is_one_line_and_no_failure_of_the_stack(
     assert said.err.count("\n") == 1
 
 
+# Which files
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fix"),
+    [
+        ("uwsgi.yaml", "uwsgi:\n  strict: true\n  module: app:application\n", "master: true"),
+        (
+            "uwsgi.json",
+            '{"uwsgi": {"strict": true, "module": "app:application"}}',
+            '"master": "true"',
+        ),
+    ],
+)
+def test_what_to_write_is_in_the_language_of_the_file(name: str, text: str, fix: str) -> None:
+    Path(name).write_text(text)
+
+    found = doctor("--json").json["findings"]
+
+    assert found[0]["id"] == "uwsgi-no-master"
+    assert (found[0]["file"], found[0]["fix"]) == (name, fix)
+
+
+def test_a_folder_of_nginx_with_one_file_is_that_file() -> None:
+    write(GOOD)
+    Path("nginx").mkdir()
+    Path("nginx/site.conf").write_text(
+        "server { location / { proxy_pass http://127.0.0.1:8080; } }"
+    )
+
+    assert doctor("--json").json["read"] == ["uwsgi.ini", "nginx/site.conf"]
+    assert doctor("--nginx", "nginx", "--json").json["read"] == ["uwsgi.ini", "nginx/site.conf"]
+
+
 # For people
 
 

@@ -28,13 +28,29 @@ def test_there_is_no_finding(compose: str, load: list[str]) -> None:
     assert said.status == 0
 
 
-def test_what_is_loaded_is_the_whole_sum() -> None:
-    said = doctor("--load")
+def test_the_example_for_uwsgi_has_none_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "servers.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    Path("uwsgi.ini").write_text(page.partition("```ini\n")[2].partition("```")[0])
 
-    assert "1 x 2 x (24 + 8 + 1) = 66 connections of 300" in said.out
-    assert "mysql+mysqldb" in said.out
-    assert "24 + 8 connections" in said.out
-    assert said.out.count("?") <= 5, "what only a running site, or its database, tells"
+    said = doctor("--json")
+
+    assert said.found == []
+    assert said.status == 0
+
+
+def test_the_picture_of_what_is_loaded_is_one_screen_with_the_whole_sum() -> None:
+    said = doctor("--load").out
+
+    assert "1 x 2 x (24 + 8 + 1) = 66 connections of 300" in said
+    assert "mysql+mysqldb" in said
+    assert "24 + 8 connections" in said
+    assert said.count("?") <= 5, "what only a running site, or its database, tells"
+    lines = said.splitlines()
+    assert len(lines) - 4 <= 24, "without what was read, and what was found"
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_setting_that_is_too_large_is_seen_in_the_compose_file(
@@ -47,10 +63,3 @@ def test_a_setting_that_is_too_large_is_seen_in_the_compose_file(
     assert said.found == ["connections-above-max"]
     assert "5 x 2 x (24 + 8 + 1) = 330 connections, of 300" in said.out
     assert said.status == 2
-
-
-def test_the_picture_of_the_stack_is_one_screen() -> None:
-    said = doctor("--load").out.splitlines()
-
-    assert len(said) - 4 <= 24, "without what was read, and what was found"
-    assert max(map(len, said)) <= 80

@@ -15,6 +15,7 @@ from commonpool.chain.application_engines import (
 from commonpool.chain.application_modules import Module, Project, search_path, targets
 from commonpool.chain.application_values import UNKNOWN, Values
 from commonpool.chain.application_walk import Reached, Walk
+from commonpool.chain.hiding import without_password
 from commonpool.chain.model import Application, Engine, Setting, Unreadable, Uwsgi
 from commonpool.chain.versions import installed
 from commonpool.config import DEFAULTS, PREFIX
@@ -295,7 +296,8 @@ class _Look:
 
     def _created(self, call: ast.Call, module: Module) -> Engine:
         names = _names_of(module, call)
-        options = Options(self._values, next(iter(sorted(names)), "engine"))
+        name = next(iter(sorted(names)), "") or _function_around(call, module) or "engine"
+        options = Options(self._values, name)
         options.take_call(call, module, skipped=("url",))
         url = call.args[0] if call.args else None
         for keyword in call.keywords:
@@ -397,10 +399,21 @@ def _names_of(module: Module, call: ast.Call) -> set[str]:
     }
 
 
+def _function_around(call: ast.Call, module: Module) -> str:
+    """The innermost function that a call stands in."""
+    found = [
+        node
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.lineno <= call.lineno <= (node.end_lineno or 0)
+    ]
+    return max(found, key=lambda node: node.lineno).name if found else ""
+
+
 def _key(node: ast.Call, module: Module) -> tuple[str, int, int]:
     return module.shown, node.lineno, node.col_offset
 
 
 def _place(node: ast.AST, module: Module) -> Setting:
-    written = ast.unparse(node).partition("\n")[0][:200]
+    written = without_password(ast.unparse(node).partition("\n")[0])[:200]
     return Setting(True, module.shown, getattr(node, "lineno", 0), written)  # noqa: FBT003

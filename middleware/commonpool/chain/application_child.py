@@ -91,7 +91,7 @@ def described(engine: Any) -> dict[str, Any]:
     }
     size = getattr(pool, "size", None)
     if size is not None:
-        found["pool_size"] = size()
+        found["pool_size"] = size() if callable(size) else size
     if hasattr(pool, "checkedin") and hasattr(pool, "checkedout"):
         found["connections"] = pool.checkedin() + pool.checkedout()
     return {name: value for name, value in found.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from commonpool.chain.application_modules import Module
 from commonpool.chain.application_values import UNKNOWN, Values
+from commonpool.chain.hiding import without_password
 from commonpool.chain.model import Engine, Setting
 
 DEFAULTS: Mapping[str, object] = {
@@ -74,7 +76,7 @@ def limit_in(text: str) -> float | None:
     if match is None:
         return None
     if match[2] is None:
-        return float("nan")
+        return math.nan
     name = match[1].lower()
     unit = (match[3] or "").lower()
     return float(match[2]) * (_UNITS[unit] if unit else _IN_SECONDS[name])
@@ -143,7 +145,8 @@ class Options:
             self.given[name] = Setting(kind, module.shown, line)
             return
         value = self._values.of(node, module)
-        written = "" if isinstance(node, ast.Constant) else ast.unparse(node)
+        is_plain = isinstance(node, ast.Constant)
+        written = "" if is_plain else without_password(ast.unparse(node))[:200]
         self.given[name] = Setting(None if value is UNKNOWN else value, module.shown, line, written)
 
     def take_url(self, node: ast.AST, module: Module) -> None:
@@ -165,10 +168,12 @@ class Options:
         """Take the statement limit that a text of the application sets, if it does."""
         limit = limit_in(text)
         if limit is not None:
-            known = None if limit != limit else limit  # noqa: PLR0124 - NaN
+            known = None if math.isnan(limit) else limit
             earlier = self.given.get("statement_seconds")
             if earlier is None or earlier.value is None:
-                self.given["statement_seconds"] = Setting(known, file, line, text.strip()[:200])
+                self.given["statement_seconds"] = Setting(
+                    known, file, line, without_password(text.strip())[:200]
+                )
 
     def _take_limits(self, node: ast.AST, module: Module) -> None:
         value = self._values.of(node, module)
@@ -225,7 +230,7 @@ def of_url(url: Setting) -> dict[str, Setting]:
     for key in ("options", "init_command"):
         for one in query.get(key, ()):
             limit = limit_in(unquote(one))
-            if limit is not None and limit == limit:  # noqa: PLR0124 - NaN
+            if limit is not None and not math.isnan(limit):
                 settings["statement_seconds"] = Setting(limit, url.file, url.line, one)
     return settings
 

@@ -39,6 +39,8 @@ class Uwsgi:
         stats: what its stats socket says, if it runs and has one.
         unknown: names that uWSGI has no option for, nor the files a placeholder: with ``strict`` it
             does not start, without it leaves them alone.
+        unseen: variables that ``env`` sets and that do not reach ``os.environ``, although `environ`
+            has them: all of them with the package ``pyuwsgi``, but for ``reload-os-env``.
         modes: of the UNIX sockets that are there now, by their paths.
     """
 
@@ -48,6 +50,7 @@ class Uwsgi:
     version: tuple[int, ...] | None = None
     stats: Mapping[str, Any] | None = None
     unknown: Sequence[Setting] = ()
+    unseen: Mapping[str, Setting] = field(default_factory=dict)
     modes: Mapping[str, int] = field(default_factory=dict)
 
     def get(self, name: str) -> Setting | None:

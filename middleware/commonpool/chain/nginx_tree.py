@@ -11,12 +11,13 @@ from typing import Any
 
 import crossplane
 
-from commonpool.chain import nginx_templates
+from commonpool.chain import nginx_packaged, nginx_templates
 from commonpool.chain.model import Unreadable
 from commonpool.chain.text_files import NotReadError, is_file, is_folder, read_text
 
 _MOST_CHARACTERS = 4_000_000
 _MOST_NESTED = 20
+_MOST_ABOVE = 3
 _MOST_FILES = 2_000
 
 
@@ -43,14 +44,14 @@ class Tree:
     """Reads a configuration and what it includes.
 
     Args:
-        file: of it; paths are relative to its folder.
+        file: of it; what it includes is relative to its folder.
         values: of variables in templates, beside those that scripts there have defaults for.
     """
 
     def __init__(self, file: str, values: Mapping[str, str]) -> None:
         self.problems: list[Unreadable] = []
-        self._folder = Path(file).parent
-        self._scripts = nginx_templates.scripts(self._folder)
+        self._folders = _folders(file)
+        self._scripts = nginx_templates.scripts(self._folders[0])
         self._values = {**nginx_templates.defaults(self._scripts), **values}
         self._files = 0
         self.directives = self._read(file, ())
@@ -130,32 +131,64 @@ class Tree:
     def _included(
         self, pattern: str, file: str, line: int, inside: tuple[str, ...]
     ) -> list[Directive]:
-        path = self._folder / pattern
+        names = self._files_of(pattern)
+        name = Path(pattern).name
+        if names is None and name in nginx_packaged.NAMES:
+            return _packaged(name)
+        if names is None:
+            if any(name in script for script in self._scripts):
+                return []  # written when nginx is started, by a script that is part of all this
+            path = self._folders[0] / pattern
+            message = f"includes {path}, which is not there: what it says is not known"
+            self.problems.append(Unreadable("nginx", file, line, message))
         found: list[Directive] = []
-        for name in self._files_of(path, file, line):
-            if name in inside or len(inside) > _MOST_NESTED:
-                self.problems.append(
-                    Unreadable("nginx", file, line, f"{pattern} is included within itself")
-                )
+        for one in names or ():
+            if one in inside or len(inside) > _MOST_NESTED:
+                message = f"{pattern} is included within itself"
+                self.problems.append(Unreadable("nginx", file, line, message))
                 continue
-            found += self._read(name, inside)
+            found += self._read(one, inside)
         return found
 
-    def _files_of(self, path: Path, file: str, line: int) -> list[str]:
-        if glob.has_magic(str(path)):
-            names = {name: name for name in glob.glob(str(path))}  # noqa: PTH207 - absolute, too
-            for filled, template in nginx_templates.templates_for(path, self._folder):
-                names.setdefault(str(filled), str(template))
-            return [names[name] for name in sorted(names)]
-        if is_file(path):
-            return [str(path)]
-        source = nginx_templates.template_of(path, self._folder)
-        if source is not None:
-            return [str(source)]
-        if is_folder(path):
-            return [str(path)]  # the reading says so
-        if any(path.name in script for script in self._scripts):
-            return []  # written when nginx is started, by a script that is part of all this
-        message = f"includes {path}, which is not there: what it says is not known"
-        self.problems.append(Unreadable("nginx", file, line, message))
+    def _files_of(self, pattern: str) -> list[str] | None:
+        """The files that are included, in their order; `None` where the one that has to be is not.
+
+        They are looked for from the configuration's folder, as nginx does, and where that has none,
+        from those above it: a part of a configuration does not know where the whole is.
+        """
+        is_pattern = glob.has_magic(pattern)
+        for folder in self._folders:
+            path = folder / pattern
+            if is_pattern:
+                names = {name: name for name in glob.glob(str(path))}  # noqa: PTH207 - absolute
+                for filled, template in nginx_templates.templates_for(path, folder):
+                    names.setdefault(str(filled), str(template))
+                if names:
+                    return [names[name] for name in sorted(names)]
+                continue
+            if is_file(path) or is_folder(path):  # of a folder, the reading says what is wrong
+                return [str(path)]
+            source = nginx_templates.template_of(path, folder)
+            if source is not None:
+                return [str(source)]
+        packaged = nginx_packaged.FOLDER / pattern
+        if pattern in nginx_packaged.NAMES and is_file(packaged):
+            return [str(packaged)]
+        return [] if is_pattern else None
+
+
+def _packaged(name: str) -> list[Directive]:
+    """What a file of nginx's package says, where that is not installed here."""
+    if name != "uwsgi_params":
         return []
+    return [
+        Directive("uwsgi_param", arguments, "nginx's own uwsgi_params", 0)
+        for arguments in nginx_packaged.UWSGI_PARAMS
+    ]
+
+
+def _folders(file: str) -> list[Path]:
+    """Where what a file includes may be: beside it, and in folders above that hold the whole."""
+    folder = Path(file).parent
+    above = [Path.cwd() / folder, *(Path.cwd() / folder).parents][1 : 1 + _MOST_ABOVE]
+    return [folder, *(one for one in above if is_file(one / "nginx.conf"))]

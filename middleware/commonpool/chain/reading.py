@@ -33,7 +33,7 @@ from commonpool.chain.site_answers import read_site
 from commonpool.chain.stats import read_stats
 from commonpool.chain.text_files import NotReadError
 from commonpool.chain.uwsgi_files import read_uwsgi
-from commonpool.chain.versions import uwsgi_version
+from commonpool.chain.versions import is_wheel, uwsgi_version
 
 _T = TypeVar("_T")
 
@@ -126,7 +126,9 @@ class _Reader:
             server = self._kept(read_uwsgi(file, environ, version=version))
             if not server.options and self._unreadable:
                 return None
-            return dataclasses.replace(server, stats=read_stats(server), modes=_modes(server))
+            return dataclasses.replace(
+                server, stats=read_stats(server), unseen=_unseen(server), modes=_modes(server)
+            )
 
         return self._try("uwsgi", file, read)
 
@@ -180,6 +182,14 @@ class _Reader:
             message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
             self._unreadable.append(Unreadable(what, file, 0, message))
         return None
+
+
+def _unseen(server: Uwsgi) -> dict[str, Setting]:
+    """What ``env`` sets in vain: Python had copied its environment before uWSGI was there."""
+    if not is_wheel() or server.is_on("reload-os-env"):
+        return {}
+    names = [str(one.value).partition("=")[0] for one in server.options.get("env", ())]
+    return {name: server.environ[name] for name in names if name in server.environ}
 
 
 def _modes(server: Uwsgi) -> dict[str, int]:

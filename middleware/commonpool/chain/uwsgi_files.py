@@ -10,8 +10,8 @@ filled in any more.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from commonpool.chain import uwsgi_magic
@@ -28,7 +28,7 @@ from commonpool.chain.uwsgi_options import (
     is_known,
     is_number,
 )
-from commonpool.chain.uwsgi_passes import placeholder, resolve
+from commonpool.chain.uwsgi_passes import expanded, placeholder, resolve
 
 _NAMES = re.compile(r"%\(([^ )]+)")
 _MOST_NESTED = 20
@@ -55,6 +55,8 @@ class Given:
         line: there.
         settled: whether it counted at once, so that nothing is filled in any more.
         is_placeholder: whether it is one alone, whatever its name.
+        inside: the files, with their sections, that led to it.
+        stands_for: the options that it stands for, if the files have made it (``declare-option``).
     """
 
     key: str
@@ -64,13 +66,15 @@ class Given:
     line: int
     settled: bool = False
     is_placeholder: bool = False
+    inside: tuple[str, ...] = ()
+    stands_for: list[Given] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Place:
     file: str
     line: int
-    depth: int
+    inside: tuple[str, ...] = ()  # the files, with their sections, that led here
 
 
 def read_uwsgi(
@@ -115,6 +119,7 @@ class Reading:
         self._logic: Logic | None = None
         self._running = False
         self._first: dict[str, Given] = {}
+        self._custom: dict[str, str] = {}
 
     # What conditions ask for.
 
@@ -132,12 +137,12 @@ class Reading:
 
     def start(self, path: str) -> None:
         """Read all of it."""
-        environment = _Place("environment", 0, 0)
+        environment = _Place("environment", 0)
         for name, setting in list(self.environ.items()):
             if name.startswith("UWSGI_") and name not in _KEPT:
                 key = name.removeprefix("UWSGI_").lower().replace("_", "-")
                 self._add(key, str(setting.value), environment)
-        self._load(path, parser_of(path.partition(":")[0]) or ini, _Place(path, 0, 0))
+        self._load(path, parser_of(path.partition(":")[0]) or ini, _Place(path, 0))
         for symbol, find in (("$", self.variable), ("@", self._content), ("%", self._placeholder)):
             for given in self.given:
                 if not given.settled:
@@ -149,11 +154,11 @@ class Reading:
         try:
             given.value = resolve(given.value, symbol, find)
         except ValueError as error:
-            self._problem(_Place(given.file, given.line, 0), f"{given.key} {error}")
+            self._problem(_Place(given.file, given.line), f"{given.key} {error}")
         except NotReadError as error:
             reason = error.unreadable
             self._problem(
-                _Place(given.file, given.line, 0),
+                _Place(given.file, given.line),
                 f"{given.key} needs {reason.file}, which {reason.message}",
             )
 
@@ -172,16 +177,35 @@ class Reading:
             if given.settled or given.is_placeholder:
                 continue
             given.settled = True
-            place = _Place(given.file, given.line, 1)
-            if given.key == "env":
-                self._set_variable(given)
-            elif given.key == "unenv":
-                self.environ.pop(given.value, None)
-            elif given.key == "inherit":
-                self._load(given.value, None, place)
+            self._apply(given)
         for given in self.given:
             if given.key == "envdir":
-                self._read_folder(given.value, _Place(given.file, given.line, 0))
+                self._read_folder(given.value, _Place(given.file, given.line))
+
+    def _apply(self, given: Given) -> None:
+        """What counts for what is read besides."""
+        if given.key in self._custom:
+            for key, value in expanded(self._custom[given.key], given.value):
+                one = replace(given, key=key, value=value)
+                given.stands_for.append(one)
+                if key not in self._custom:  # or there might be no end to it
+                    self._apply(one)
+        elif given.key == "env":
+            self._set_variable(given)
+        elif given.key == "unenv":
+            self.environ.pop(given.value, None)
+        elif given.key == "inherit":
+            self._load(given.value, None, _Place(given.file, given.line, given.inside))
+        elif given.key == "declare-option2":
+            self._declare(given)
+
+    def _declare(self, given: Given) -> None:
+        name, equals, template = given.value.partition("=")
+        if equals:
+            self._custom[name] = template
+        else:
+            place = _Place(given.file, given.line)
+            self._problem(place, f"{given.key} = {given.value}: must be name=template")
 
     def _set_variable(self, given: Given) -> None:
         name, equals, value = given.value.partition("=")
@@ -232,13 +256,16 @@ class Reading:
                 return
         if len(self.given) >= _MOST_OPTIONS:
             return
-        given = Given(key, value, written or value, place.file, place.line)
+        given = Given(key, value, written or value, place.file, place.line, inside=place.inside)
         self.given.append(given)
         self._first.setdefault(key, given)
         if is_placeholder:
             given.settled = given.is_placeholder = True
             if is_known(key):
                 self._problem(place, f"{key} cannot be a placeholder, since it is an option")
+        elif key in self._custom:
+            given.settled = True
+            self._apply(given)
         elif is_immediate(key):
             self._at_once(given, place)
             given.settled = True
@@ -274,8 +301,11 @@ class Reading:
             self._add(name, content, place, is_placeholder=key != "set", written=written)
         elif key == "early-envdir":
             self._read_folder(value, place)
+        elif key == "declare-option":
+            self._declare(given)
 
     def _load(self, given: str, parser: Parser | None, place: _Place) -> None:
+        parser = parser or parser_of(given)  # `include` goes by the end, be that of a section
         path, colon, section = given.rpartition(":")
         if not colon:
             path, section = given, ""
@@ -284,34 +314,41 @@ class Reading:
         if not path:
             self._problem(place, "no file is named")
             return
-        if not self._is_enough(path, place):
-            self._read(_found(path, place), section, parser, place, has_section=bool(colon))
+        path = _found(path, place)
+        named = f"{path}:{section or 'uwsgi'}"
+        if not self._is_enough(path, named, place):
+            inner = replace(place, inside=(*place.inside, named))
+            self._read(path, section, parser, inner, has_section=bool(colon))
 
-    def _is_enough(self, path: str, place: _Place) -> bool:
+    def _is_enough(self, path: str, named: str, place: _Place) -> bool:
         """Whether so many files are read, or one within the other, that there is no end to it."""
         self._files += 1
-        if place.depth >= _MOST_NESTED:
-            self._problem(place, f"{path} is included within itself, or {_MOST_NESTED} deep")
+        is_too_deep = named in place.inside or len(place.inside) >= _MOST_NESTED
+        if named in place.inside:
+            self._problem(place, f"{path} is included within itself: uWSGI would not end")
+        elif is_too_deep:
+            self._problem(place, f"{path} is not read: it is {_MOST_NESTED} includes deep")
         elif self._files == _MOST_FILES:
             self._problem(place, f"this is file {self._files}: no more are read")
-        return place.depth >= _MOST_NESTED or self._files >= _MOST_FILES
+        return is_too_deep or self._files >= _MOST_FILES
 
     def _read(
         self, path: str, section: str, parser: Parser | None, place: _Place, *, has_section: bool
     ) -> None:
-        parser = parser or parser_of(path)
         try:
-            if parser is None:
+            if parser is None or path.endswith(".xml"):
                 message = "is of no format that can be read: .ini, .yaml, .yml, .json, .js"
+                if section:
+                    message = f"can be named with a section ({section}) by 'ini =' alone"
                 raise NotReadError("uwsgi", path, 0, message)
             text = read_text(path, "uwsgi")
             self._fill_magic(
-                f"{path}:{section}" if has_section else path, is_include=place.depth > 0
+                f"{path}:{section}" if has_section else path, is_include=len(place.inside) > 1
             )
             self._last_file = path
             text = uwsgi_magic.fill(text, self._magic)
             for line in parser(text, section or "uwsgi", path):
-                self._add(line.key, line.value, _Place(path, line.number, place.depth + 1))
+                self._add(line.key, line.value, _Place(path, line.number, place.inside))
         except NotReadError as error:
             if place.line and not error.unreadable.line:
                 self._problem(place, f"{path} {error}")
@@ -330,6 +367,13 @@ class Reading:
 
     # What comes of it.
 
+    def _in_turn(self) -> Iterator[Given]:
+        for given in self.given:
+            if given.key in self._custom:
+                yield from given.stands_for
+            else:
+                yield given
+
     def result(self, path: str) -> Uwsgi:
         """The options, with aliases under one name."""
         # Names of somebody's own are for %(name).
@@ -337,7 +381,7 @@ class Reading:
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
-        for given in self.given:
+        for given in self._in_turn():
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):

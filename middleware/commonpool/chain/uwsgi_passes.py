@@ -39,27 +39,30 @@ def _first(
     """The first reference that is known: where it begins and ends, and its value."""
     begin = text.find(f"{symbol}(", start)
     while begin >= 0:
-        end = _closing(text, begin + 2)
-        if end < 0:
-            return None
-        name = text[begin + 2 : end]
-        value = find(name) if name else None
-        if value is not None:
-            return begin, end + 1, value
-        begin = text.find(f"{symbol}(", end + 1)
+        end = _end(text, symbol, begin + 2)
+        if end < len(text) and text[end] == ")":
+            name = text[begin + 2 : end]
+            value = find(name) if name else None
+            if value is not None:
+                return begin, end + 1, value
+            end += 1
+        begin = text.find(f"{symbol}(", end)
     return None
 
 
-def _closing(text: str, start: int) -> int:
+def _end(text: str, symbol: str, start: int) -> int:
+    """Where a name ends: at its bracket, or where another reference begins within it."""
     depth = 0
     for index in range(start, len(text)):
+        if text[index] == symbol:
+            return index
         if text[index] == "(":
             depth += 1
         elif text[index] == ")":
             if depth == 0:
                 return index
             depth -= 1
-    return -1
+    return len(text)
 
 
 def placeholder(key: str, option: Callable[[str], str | None]) -> str | None:
@@ -88,6 +91,30 @@ def placeholder(key: str, option: Callable[[str], str | None]) -> str | None:
             value = _joined(value or "", operator, operand)
             operator = ""
     return value
+
+
+def expanded(template: str, value: str) -> list[tuple[str, str]]:
+    """The options that one stands for which ``declare-option`` has made: ``a=$1;b=$2``.
+
+    Args:
+        template: what it was declared as.
+        value: what it is given here: ``$1`` and so on, with blanks between them.
+    """
+    words = [word for word in value.split(" ") if word] or [""]
+    # As many as there are blanks, and one: those that are missing are nothing.
+    words += [""] * (value.count(" ") + 1 - len(words))
+    found = []
+    for part in template.split(";"):
+        if not part:
+            continue
+        key, equals, content = part.partition("=")
+        if not equals:
+            break
+        for number, word in enumerate(words, 1):
+            key = key.replace(f"${number}", word)
+            content = content.replace(f"${number}", word)
+        found.append((key, content))
+    return found
 
 
 def _joined(left: str, operator: str, right: str) -> str:

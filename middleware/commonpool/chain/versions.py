@@ -27,6 +27,12 @@ def installed() -> dict[str, str]:
     return found
 
 
+def is_wheel() -> bool:
+    """Whether uWSGI is the package ``pyuwsgi``, where Python runs before it does."""
+    packages = installed()
+    return "pyuwsgi" in packages and "uwsgi" not in packages
+
+
 def uwsgi_version() -> tuple[int, ...] | None:
     """uWSGI's: of the package ``uwsgi`` or ``pyuwsgi``, else of the program on the path."""
     packages = installed()

@@ -26,6 +26,7 @@ _NARROWEST = 40
 _INTERRUPTED = 130
 _STYLES = {"FAIL": "bold red", "WARN": "bold yellow", "OK": "green", "dim": "dim", "fix": "bold"}
 
+_UWSGI = ("uwsgi.ini", "uwsgi.yaml", "uwsgi.yml", "uwsgi.json")
 _COMPOSE = ("docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml")
 
 
@@ -89,8 +90,8 @@ def command(
                  3  something that was asked for could not be looked at
     """
     try:
-        uwsgi = uwsgi or _there("uwsgi.ini")
-        compose = compose or next(filter(None, map(_there, _COMPOSE)), None)
+        uwsgi = uwsgi or _there(*_UWSGI)
+        compose = compose or _there(*_COMPOSE)
         nginx = _nginx(nginx)
         files = [name for name in (uwsgi, nginx, compose) if name]
         if not files and not url and not database:
@@ -163,16 +164,19 @@ def tell(
     return ends_with
 
 
-def _there(name: str) -> str | None:
-    return name if Path(name).is_file() else None
+def _there(*names: str) -> str | None:
+    return next((name for name in names if Path(name).is_file()), None)
 
 
 def _nginx(given: str | None) -> str | None:
     """The configuration that was named, or the current folder's; a folder stands for its file."""
-    if given is None:
-        return _there("nginx/nginx.conf")
-    path = Path(given)
-    return str(path / "nginx.conf") if path.is_dir() else given
+    folder = Path("nginx" if given is None else given)
+    if not folder.is_dir():
+        return given or _there("nginx.conf")
+    whole, others = folder / "nginx.conf", sorted(folder.glob("*.conf"))
+    if given is None and not whole.is_file() and not others:
+        return None
+    return str(others[0] if len(others) == 1 else whole)
 
 
 def _console() -> Console:

@@ -27,6 +27,8 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
             fix="FLASK_DEBUG=0\n(and no app.run() in production)",
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
+    elif site is not None and site.status:
+        yield ok(f"no debugger answers at {site.url}")
     if application is None:
         return
     place = application.debug
@@ -36,7 +38,9 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
         yield fail(
             f"Flask's debug mode is on: {place.written or place.value}",
             place,
-            fix=_off(place) if place.file.endswith(".py") else variable(place, "FLASK_DEBUG", 0),
+            fix=_off(place)
+            if place.file.endswith(".py")
+            else variable(chain, place, "FLASK_DEBUG", 0),
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
 
@@ -95,7 +99,7 @@ def overflow(chain: Chain) -> Iterator[Seen]:
             "refused although most workers may be idle",
             place,
             chain.pool.get("overflow"),
-            fix=variable(place, "COMMONPOOL_MAX_QUEUE", 4 * count),
+            fix=variable(chain, place, "COMMONPOOL_MAX_QUEUE", 4 * count),
             file=uwsgi.file,
         )
     elif queue > _LONG_QUEUE * count:
@@ -103,7 +107,7 @@ def overflow(chain: Chain) -> Iterator[Seen]:
             f"{said}, more than {_LONG_QUEUE} for each of {count} workers: it is never full in "
             "time",
             place,
-            fix=variable(place, "COMMONPOOL_MAX_QUEUE", 4 * count),
+            fix=variable(chain, place, "COMMONPOOL_MAX_QUEUE", 4 * count),
             file=uwsgi.file,
         )
     else:
@@ -126,10 +130,10 @@ def pool_setting(chain: Chain) -> Iterator[Seen]:
             place,
             fix=f"; {name}"
             if " is not a setting " in one.message
-            else variable(place, name, "..."),
+            else variable(chain, place, name, "..."),
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
-    if chain.pool and not wrong:
+    if chain.pool and not wrong and (chain.uwsgi or chain.compose):
         yield ok("the pool's settings are right")
 
 

@@ -229,6 +229,9 @@ def engine_below_threads(chain: Chain) -> Iterator[Seen]:
         most, need = capacity(engine), threads(uwsgi)
         if most is None:
             continue
+        if math.isinf(most):
+            yield ok(f"{engine.name} opens as many connections as are asked for", place_of(engine))
+            continue
         if most >= need:
             yield ok(
                 f"{engine.name} has {shown(most)} connections for {need} request threads",
@@ -343,8 +346,12 @@ def no_pre_ping_no_recycle(chain: Chain) -> Iterator[Seen]:
             continue
         seconds = number(recycle)
         if is_true(ping) or (seconds is not None and seconds >= 0):
-            how = "asks before each use" if is_true(ping) else f"replaces after {seconds:g} s"
-            yield ok(f"{engine.name} {how} whether a connection lives", ping, recycle)
+            how = (
+                "asks before each use whether a connection lives"
+                if is_true(ping)
+                else f"replaces connections after {seconds:g} s"
+            )
+            yield ok(f"{engine.name} {how}", ping, recycle)
         else:
             yield warn(
                 f"{engine.name} neither asks whether a connection still lives (pool_pre_ping) nor "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from commonpool.chain.model import Chain, Setting
-from commonpool.doctor.checks_uwsgi import unix_sockets
 from commonpool.doctor.facts import (
     BODY_SIZE,
     BUFFER_SIZE,
@@ -27,6 +26,7 @@ from commonpool.doctor.facts import (
     whole,
     workers,
 )
+from commonpool.doctor.facts import memory as memory_of
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
 PROCESS = 64 * MIB
@@ -68,7 +68,7 @@ def _binds(options: object) -> bool:
     get = getattr(options, "get", lambda *_: ())
     addresses = [
         str(setting.value)
-        for name in ("socket", "uwsgi-socket", "http-socket", "shared-socket")
+        for name in ("socket", "uwsgi-socket", "http-socket", "shared-socket", "http", "https")
         for setting in get(name, ())
     ]
     return any(not address.startswith("fd://") for address in addresses)
@@ -126,14 +126,14 @@ def body_size(chain: Chain) -> Iterator[Seen]:
         size = nginx_bytes(first(given)) if given else BODY_SIZE
         if size is None:
             continue
-        said = "nothing limits" if size == 0 else f"{in_bytes(size)} limit"
+        said = f"nginx takes bodies of {'any size' if size == 0 else f'up to {in_bytes(size)}'}"
         if most <= 0:
-            yield ok(f"nginx: {said} a body; uWSGI sets no limit", given, file=location.file)
+            yield ok(f"{said}; uWSGI sets no limit", given, file=location.file)
         elif 0 < size <= most:
-            yield ok(f"nginx: {said} a body; limit-post is {most} bytes", given, file=location.file)
+            yield ok(f"{said}; limit-post is {most} bytes", given, file=location.file)
         else:
             yield fail(
-                f"nginx: {said} a body (client_max_body_size), and limit-post is {most} bytes",
+                f"{said} (client_max_body_size), and limit-post is {most} bytes",
                 given,
                 place,
                 fix=f"client_max_body_size {most};",
@@ -149,7 +149,8 @@ def body_size(chain: Chain) -> Iterator[Seen]:
 def memory(chain: Chain) -> Iterator[Seen]:
     """Threads x processes may grow beyond the memory that there is."""
     uwsgi = chain.uwsgi
-    limit, place = _memory(chain)
+    place = memory_of(chain)
+    limit = whole(place)
     if uwsgi is None or not limit:
         return
     count = processes(uwsgi)
@@ -181,14 +182,6 @@ def memory(chain: Chain) -> Iterator[Seen]:
         fix=f"{fix}\n(or a limit of {in_bytes(_rounded(need))})",
         file=uwsgi.file,
     )
-
-
-def _memory(chain: Chain) -> tuple[float | None, Setting | None]:
-    if chain.compose is not None:
-        place = chain.compose.memory
-        return (whole(place), place) if place else (None, None)
-    place = chain.host.values.get("memory") if chain.host else None
-    return whole(place), place
 
 
 def _rounded(size: float) -> int:
@@ -324,5 +317,3 @@ CHECKS = (
     buffer_size,
     memory,
 )
-
-__all__ = ["CHECKS", "unix_sockets"]

@@ -70,7 +70,7 @@ def harakiri_without_deadline(chain: Chain) -> Iterator[Seen]:
             f"harakiri = {harakiri(uwsgi)} with {threads(uwsgi)} threads, and the deadline is "
             "switched off (COMMONPOOL_DEADLINE = inf)",
             place,
-            fix=variable(place, "COMMONPOOL_DEADLINE", shown(0.9 * harakiri(uwsgi)))
+            fix=variable(chain, place, "COMMONPOOL_DEADLINE", shown(0.9 * harakiri(uwsgi)))
             + "\n(or leave it out: it is nine tenths of harakiri then)",
             file=uwsgi.file,
         )
@@ -101,7 +101,7 @@ def deadline_below_harakiri(chain: Chain) -> Iterator[Seen]:
             f"the deadline is {deadline_in_words(chain)}, and harakiri {most} s",
             place,
             uwsgi.get("harakiri"),
-            fix=variable(place, "COMMONPOOL_DEADLINE", shown(0.9 * most)),
+            fix=variable(chain, place, "COMMONPOOL_DEADLINE", shown(0.9 * most)),
             file=uwsgi.file,
         )
 
@@ -169,7 +169,9 @@ def statement_below_harakiri(chain: Chain) -> Iterator[Seen]:
                 place_of(engine),
             )
         else:
-            limit = min(most - 1, math.ceil(deadline(chain)) + 1) if most > 1 else 0.5
+            last = deadline(chain)
+            wanted = most - 1 if math.isinf(last) else min(most - 1, math.ceil(last) + 1)
+            limit = max(wanted, 0.5)
             yield warn(
                 f"a statement of {engine.name} may take {shown(seconds)} s, and harakiri is "
                 f"{most} s",

@@ -113,6 +113,29 @@ def unknown_option(chain: Chain) -> Iterator[Seen]:
 
 
 @check(
+    "env-not-seen",
+    Level.WARN,
+    why="With the package pyuwsgi Python has copied its environment before uWSGI reads its file: "
+    "the application has its defaults, and not what is set there.",
+)
+def env_not_seen(chain: Chain) -> Iterator[Seen]:
+    """What `env` sets does not reach the application: `pyuwsgi` without `reload-os-env`."""
+    uwsgi = chain.uwsgi
+    if uwsgi is None:
+        return
+    if uwsgi.unseen:
+        names = ", ".join(uwsgi.unseen)
+        yield warn(
+            f"env sets {names}, which os.environ does not have",
+            uwsgi.get("reload-os-env"),
+            fix="reload-os-env = true",
+            file=uwsgi.file,
+        )
+    elif uwsgi.get("env") is not None:
+        yield ok("what env sets reaches the application", file=uwsgi.file)
+
+
+@check(
     "several-interpreters",
     Level.FAIL,
     why="Each interpreter would have a pool of its own, and all but the first no exit hook: "
@@ -371,6 +394,7 @@ CHECKS = (
     threads_off,
     no_master,
     unknown_option,
+    env_not_seen,
     several_interpreters,
     sigterm,
     stats_open,

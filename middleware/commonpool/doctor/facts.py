@@ -106,16 +106,17 @@ def deadline_in_words(chain: Chain) -> str:
     return f"{shown(seconds)} s"
 
 
-def variable(place: Setting | None, name: str, value: object) -> str:
+def variable(chain: Chain, place: Setting | None, name: str, value: object) -> str:
     """The line that sets a variable, as the file has it in which it is set now.
 
     Args:
+        chain: in which.
         place: where it is set now; in uWSGI's configuration, if nowhere.
         name: of the variable.
         value: which it is to have.
     """
     file = "" if place is None else place.file
-    if file.endswith((".yml", ".yaml")) and "uwsgi" not in file.lower():
+    if chain.compose is not None and file == chain.compose.file:
         return f'{name}: "{value}"'
     if file.endswith(".py"):
         return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
@@ -125,8 +126,16 @@ def variable(place: Setting | None, name: str, value: object) -> str:
 
 
 def drain(chain: Chain) -> float | None:
-    """Seconds for background work when a process ends."""
-    return number(chain.pool.get("drain_timeout"))
+    """Seconds for background work when a process ends; `None` where that is not known."""
+    found = number(chain.pool.get("drain_timeout"))
+    return None if found is None or math.isinf(found) else found
+
+
+def memory(chain: Chain) -> Setting | None:
+    """Bytes that one replica may have: the compose file's limit, or else this machine's."""
+    if chain.compose is not None and chain.compose.memory is not None:
+        return chain.compose.memory
+    return chain.host.values.get("memory") if chain.host else None
 
 
 def replicas(chain: Chain) -> int:
@@ -320,8 +329,9 @@ def nginx_processes(chain: Chain) -> int | None:
         return None
     written = first((chain.nginx.main.get("worker_processes") or (None,))[-1]) or "1"
     if written == "auto":
-        return whole(chain.host.values.get("cpus")) if chain.host else None
-    return int(written) if written.isdigit() else None
+        cpus = whole(chain.host.values.get("cpus")) if chain.host else None
+        return None if cpus is None else max(1, cpus)
+    return int(written) if written.isdigit() and int(written) else None
 
 
 def main_directive(chain: Chain, name: str) -> Setting | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -113,8 +114,10 @@ class Check:
         """Look at a chain."""
         for seen in self.look(chain):
             file, line = _where(seen)
-            message = _capitalized(seen.message)
-            yield Finding(self.id, seen.level, file, line, message, self.why, seen.fix)
+            fix = _spelled(seen.fix, file, chain)
+            yield Finding(
+                self.id, seen.level, file, line, _capitalized(seen.message), self.why, fix
+            )
 
 
 def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
@@ -130,6 +133,20 @@ def check(name: str, *levels: Level, why: str) -> Callable[[Look], Check]:
         return Check(name, levels, why, look)
 
     return made
+
+
+_OPTION = re.compile(r"^([a-z][a-z0-9-]*) = (.+)$", re.MULTILINE)
+
+
+def _spelled(fix: str, file: str, chain: Chain) -> str:
+    """Lines for uWSGI in the language of its file."""
+    if chain.compose is not None and file == chain.compose.file:
+        return fix
+    if file.endswith((".yml", ".yaml")):
+        return _OPTION.sub(r"\1: \2", fix)
+    if file.endswith(".json"):
+        return _OPTION.sub(lambda match: f'"{match[1]}": "{match[2]}"', fix)
+    return fix
 
 
 _WORDS = frozenset(

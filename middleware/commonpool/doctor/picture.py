@@ -31,6 +31,7 @@ from commonpool.doctor.facts import (
     is_true,
     locations,
     main_directive,
+    memory,
     module,
     nginx_bytes,
     nginx_seconds,
@@ -193,8 +194,7 @@ def _uwsgi_limits(chain: Chain) -> Iterator[str]:
         return
     bound = uwsgi.number("reload-on-rss")
     values = chain.host.values if chain.host else {}
-    memory = chain.compose.memory if chain.compose else values.get("memory")
-    size = number(memory)
+    size = number(memory(chain))
     limited = UNKNOWN if size is None else in_bytes(size)
     each = f"{processes(uwsgi)} x {bound} MiB of " if bound else ""
     yield f"memory {each}{limited}"
@@ -212,9 +212,14 @@ def _uwsgi_times(chain: Chain) -> Iterator[str]:
     yield f"socket {uwsgi.number('socket-timeout', SOCKET_TIMEOUT)} s"
 
 
+def _knows_settings(chain: Chain) -> bool:
+    """Whether what sets the pool's variables was looked at, and not this shell alone."""
+    return chain.uwsgi is not None or chain.compose is not None
+
+
 def _pool(chain: Chain) -> Iterator[str]:
     count = workers(chain)
-    if count is None:
+    if count is None or not _knows_settings(chain):
         return
     yield f"{_count(count, 'worker')} in each process"
     queue = whole(chain.pool.get("max_queue"))
@@ -223,7 +228,7 @@ def _pool(chain: Chain) -> Iterator[str]:
 
 
 def _pool_times(chain: Chain) -> Iterator[str]:
-    if workers(chain) is None:
+    if workers(chain) is None or not _knows_settings(chain):
         return
     yield f"deadline {deadline_in_words(chain)}"
     yield f"drain_timeout {_seconds(drain(chain))}"
@@ -295,7 +300,7 @@ def _database_times(chain: Chain) -> Iterator[str]:
 
 def _orders(chain: Chain, width: int) -> Iterator[str]:
     """What has to be below what, and whether it is."""
-    known = chain.uwsgi is not None or bool(chain.pool)
+    known = _knows_settings(chain)
     limits = [found[0] for one in engines(chain) if (found := statement_limit(chain, one))]
     found = statement_limit(chain)
     limit = min(limits, default=found[0] if found else None)
@@ -314,7 +319,7 @@ def _orders(chain: Chain, width: int) -> Iterator[str]:
     )
     draining = drain(chain)
     needed = None
-    if last is not None and draining is not None:
+    if known and last is not None and draining is not None:
         needed = (0 if math.isinf(last) else last) + draining + 1
     mercy = uwsgi.number("worker-reload-mercy", RELOAD_MERCY) if uwsgi else None
     end = (
