@@ -78,16 +78,13 @@ def command(
     quiet: bool,
     every: bool,
 ) -> NoReturn:
-    r"""Find what does not go together between nginx, uWSGI, the pool and the database.
+    """Find what does not go together between nginx, uWSGI, the pool and the database.
 
     Without arguments it reads uwsgi.ini, docker-compose.yml and nginx/ in the current folder, as
     far as they are there. It changes nothing.
 
-    \b
-    Exit status: 0  all is well
-                 1  warnings: what may cost requests
-                 2  failures: what does
-                 3  something that was asked for could not be looked at
+    Exit status: 0, all is well; 1, warnings: what may cost requests; 2, failures: what does;
+    3, something that was asked for could not be looked at.
     """
     try:
         uwsgi = uwsgi or _there(*_UWSGI)
