@@ -314,6 +314,8 @@ def test_whether_a_pool_is_made_at_import(lay_out: LayOut, lines: str, *, is_mad
         ("if __name__ == '__main__':\n    app.run(debug=True)", False),
         ("app.debug = True", True),
         ("app.debug = False", False),
+        ("site = Flask(__name__)\nsite.debug = True", True),
+        ("class Bar:\n    def __init__(self):\n        self.debug = True\nBar()", False),
         ("app.config['DEBUG'] = True", True),
         ("app.config.update(DEBUG=True)", True),
         ("app.config.from_object('config.Development')", True),

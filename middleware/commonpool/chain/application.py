@@ -167,11 +167,24 @@ class _Look:
     def _see_assignment(self, target: ast.expr, node: ast.Assign, module: Module) -> None:
         if not self._is_true(node.value, module):
             return
-        is_debug = isinstance(target, ast.Attribute) and target.attr == "debug"
+        is_debug = (
+            isinstance(target, ast.Attribute)
+            and target.attr == "debug"
+            and self._is_application(target.value, module)
+        )
         if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
             is_debug = target.slice.value == "DEBUG" and "config" in ast.unparse(target.value)
         if is_debug:
             self._debug = self._debug or _place(node, module)
+
+    def _is_application(self, node: ast.expr, module: Module) -> bool:
+        """Whether it is Flask's, by what it is made of, or by its name."""
+        found = self._values.meaning(node, module)
+        if found is not None and isinstance(found[1], ast.Call):
+            path = self._values.path_of(found[1].func, found[0])
+            if path.startswith("flask."):
+                return True
+        return isinstance(node, ast.Name) and node.id in ("app", "application", "flask_app")
 
     def _see_config(self, argument: ast.expr, module: Module) -> None:
         """A class or module of settings that the application takes."""
