@@ -83,7 +83,7 @@ def read_uwsgi(
     *,
     version: tuple[int, ...] | None = None,
 ) -> tuple[Uwsgi, list[Unreadable]]:
-    """UWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
+    """Read uWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
 
     Args:
         path: of a file, with ``:section`` behind it if it is not ``uwsgi``; its ending tells the
@@ -142,7 +142,9 @@ class Reading:
             if name.startswith("UWSGI_") and name not in _KEPT:
                 key = name.removeprefix("UWSGI_").lower().replace("_", "-")
                 self._add(key, str(setting.value), environment)
-        self._load(path, parser_of(path.partition(":")[0]) or ini, _Place(path, 0))
+        self._load(
+            path, parser_of(path) or parser_of(path.rpartition(":")[0]) or ini, _Place(path, 0)
+        )
         for symbol, find in (("$", self.variable), ("@", self._content), ("%", self._placeholder)):
             for given in self.given:
                 if not given.settled:
