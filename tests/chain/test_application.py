@@ -447,6 +447,18 @@ def test_strange_code_is_looked_at_and_left_alone(lay_out: LayOut, code: str) ->
     read(lay_out, code)
 
 
+def test_code_that_is_nested_deeply_is_read_or_said_to_be(lay_out: LayOut) -> None:
+    chain = "".join(f"def f{number}():\n    f{number + 1}()\n" for number in range(2000))
+    for code in (
+        "def f():\n    f" + "()" * 800 + "\nf()\n",
+        chain + "f0()\n",
+        "x = " + "-" * 900 + "1",
+    ):
+        _, problems = look({"app.py": code}, lay_out)
+
+        assert all("nested" in one.message or "recursion" in one.message for one in problems)
+
+
 def test_modules_that_import_each_other_come_to_an_end(lay_out: LayOut) -> None:
     read(lay_out, {"app.py": "import a\n", "a.py": "import b\n", "b.py": "import a, app\n"})
 

@@ -59,7 +59,10 @@ def read_application(uwsgi: Uwsgi) -> tuple[Application, list[Unreadable]]:
         name = target.module
         module = project.find(name) if name else project.find_file(target.file)
         if module is not None:
-            look.at(module)
+            try:
+                look.at(module)
+            except RecursionError:
+                project.problems.append(_too_deep(target.where, target.line, target.given))
         elif not project.problems:
             folders = ", ".join(map(str, project.folders))
             project.problems.append(
@@ -70,7 +73,17 @@ def read_application(uwsgi: Uwsgi) -> tuple[Application, list[Unreadable]]:
                     f"{target.given} is not found in {folders}",
                 )
             )
-    return look.result(given[0].given if given else ""), project.problems
+    first = given[0].given if given else ""
+    try:
+        return look.result(first), project.problems
+    except RecursionError:
+        project.problems.append(_too_deep(uwsgi.file, 0, first))
+        return Application(module=first, packages=installed()), project.problems
+
+
+def _too_deep(file: str, line: int, given: str) -> Unreadable:
+    message = f"{given} has expressions that are nested too deeply to be looked at"
+    return Unreadable("application", file, line, message)
 
 
 class _Look:
