@@ -228,7 +228,7 @@ def test_whatever_a_file_is_it_is_read_in_time_and_without_a_traceback(
         ("pipe", "no regular file"),
         ("/dev/zero", "no regular file"),
         ("loop", "symbolic links"),
-        ("a\0b", "null byte"),
+        ("a\0b", "embedded null"),
         ("a" * 3000, "name too long"),
         ("file/inner", "not a directory"),
         ("", ""),

@@ -13,8 +13,12 @@ import pytest
 from commonpool.chain.model import Setting
 from commonpool.chain.uwsgi_files import Reading
 from tests.chain.uwsgi_corpus import CORPUS, ENVIRON
+from tests.chain.uwsgi_random import configuration
 
 ROOT = Path(__file__).resolve().parents[2]
+ENDLESS = {26}
+"""Of the random ones, those in which a value grows without an end, and uWSGI with it."""
+
 UWSGI = Path(sys.executable).parent / "uwsgi"
 
 
@@ -28,7 +32,11 @@ def lay_out(folder: Path, files: dict[str, str]) -> str:
 
 
 def said_by_uwsgi(
-    folder: Path, given: str, variables_set: Mapping[str, str] = ENVIRON, *, before: int = 0
+    folder: Path,
+    given: str,
+    variables_set: Mapping[str, str] = ENVIRON,
+    *,
+    before: int = 0,
 ) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
     """Options and variables, in their order; `None` if it does not start."""
     option = given.partition(":")[0].rpartition(".")[2]
@@ -79,6 +87,27 @@ def test_it_is_read_as_uwsgi_reads_it(
         assert [(option.key, option.value) for option in reading.given] == pairs
         ours = {key: str(setting.value) for key, setting in reading.environ.items()}
         assert ours == {key: value for key, value in environ.items() if "CORPUS" in key}
+
+
+@pytest.mark.parametrize("number", [one for one in range(60) if one not in ENDLESS])
+def test_nor_does_it_differ_where_nobody_would_write_so(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = lay_out(tmp_path, configuration(number))
+    monkeypatch.chdir(tmp_path)
+    reading = Reading({key: Setting(value) for key, value in ENVIRON.items()}, None)
+
+    reading.start(given)
+
+    said = said_by_uwsgi(tmp_path, given)
+    if said is None:
+        assert reading.problems
+        return
+    # What is told besides of what uWSGI takes: sections that are not there.
+    assert all("has no section" in one.message for one in reading.problems), reading.problems
+    assert [(option.key, option.value) for option in reading.given] == said[0]
+    ours = {key: str(setting.value) for key, setting in reading.environ.items()}
+    assert ours == {key: value for key, value in said[1].items() if "CORPUS" in key}
 
 
 def test_yaml_that_uwsgi_stops_at_is_said_to_be_read_no_further(

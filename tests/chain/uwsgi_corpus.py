@@ -166,6 +166,18 @@ CORPUS: dict[str, dict[str, str]] = {
     "strict, and a placeholder": {
         "a.ini": "[uwsgi]\nstrict = true\nset-ph = x=2\nprocesses = %(x)\n"
     },
+    "strict, and a name of one's own": {
+        "a.ini": "[uwsgi]\nbase = /srv\nfoo = %(base)\nset-ph = y=%(base)\nstrict = true\n"
+    },
+    "a value that refers to itself": {
+        "a.ini": "[uwsgi]\nfoo = %(foo + 1) %(foo + 1)\nbar = %(bar)1\n"
+    },
+    "empty conditions": {
+        "a.ini": (
+            "[uwsgi]\nif-exists =\na = 1\nendif =\nif-not-reload = x\nb = %(_)\nendif =\n"
+            "if-env =\nc = 1\nendif =\nif-not-dir =\nd = %(_)\nendif =\nfor =\ne = 1\nendfor =\n"
+        )
+    },
     "an option as placeholder": {"a.ini": "[uwsgi]\nset-ph = threads=2\n"},
     "a placeholder without a value": {"a.ini": "[uwsgi]\nset-ph = threads\n"},
     "a missing include": {"a.ini": "[uwsgi]\nthreads = 2\ninclude = missing.ini\n"},

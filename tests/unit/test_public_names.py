@@ -142,6 +142,8 @@ IN_ORDER_CHAIN = [
     "nginx_files",
     "interpolation",
     "placed_yaml",
+    "dockerfiles",
+    "database_commands",
     "compose_files",
     "application_modules",
     "application_values",

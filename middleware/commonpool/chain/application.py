@@ -59,7 +59,10 @@ def read_application(uwsgi: Uwsgi) -> tuple[Application, list[Unreadable]]:
         name = target.module
         module = project.find(name) if name else project.find_file(target.file)
         if module is not None:
-            look.at(module)
+            try:
+                look.at(module)
+            except RecursionError:
+                project.problems.append(_too_deep(target.where, target.line, target.given))
         elif not project.problems:
             folders = ", ".join(map(str, project.folders))
             project.problems.append(
@@ -70,7 +73,17 @@ def read_application(uwsgi: Uwsgi) -> tuple[Application, list[Unreadable]]:
                     f"{target.given} is not found in {folders}",
                 )
             )
-    return look.result(given[0].given if given else ""), project.problems
+    first = given[0].given if given else ""
+    try:
+        return look.result(first), project.problems
+    except RecursionError:
+        project.problems.append(_too_deep(uwsgi.file, 0, first))
+        return Application(module=first, packages=installed()), project.problems
+
+
+def _too_deep(file: str, line: int, given: str) -> Unreadable:
+    message = f"{given} has expressions that are nested too deeply to be looked at"
+    return Unreadable("application", file, line, message)
 
 
 class _Look:
@@ -167,11 +180,24 @@ class _Look:
     def _see_assignment(self, target: ast.expr, node: ast.Assign, module: Module) -> None:
         if not self._is_true(node.value, module):
             return
-        is_debug = isinstance(target, ast.Attribute) and target.attr == "debug"
+        is_debug = (
+            isinstance(target, ast.Attribute)
+            and target.attr == "debug"
+            and self._is_application(target.value, module)
+        )
         if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
             is_debug = target.slice.value == "DEBUG" and "config" in ast.unparse(target.value)
         if is_debug:
             self._debug = self._debug or _place(node, module)
+
+    def _is_application(self, node: ast.expr, module: Module) -> bool:
+        """Whether it is Flask's, by what it is made of, or by its name."""
+        found = self._values.meaning(node, module)
+        if found is not None and isinstance(found[1], ast.Call):
+            path = self._values.path_of(found[1].func, found[0])
+            if path.startswith("flask."):
+                return True
+        return isinstance(node, ast.Name) and node.id in ("app", "application", "flask_app")
 
     def _see_config(self, argument: ast.expr, module: Module) -> None:
         """A class or module of settings that the application takes."""

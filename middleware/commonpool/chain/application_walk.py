@@ -16,6 +16,7 @@ from commonpool.chain.application_modules import (
 from commonpool.chain.application_values import Values
 
 _MOST_FUNCTIONS = 5_000
+_MOST_NESTED = 60
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -48,13 +49,19 @@ class Walk:
         self._values = values
         self._modules: set[str] = set()
         self._functions: set[int] = set()
+        self._depth = 0
 
     def start(self, module: Module) -> Iterator[Reached]:
         """All that runs when the module is imported."""
-        if module.name in self._modules:
+        if module.name in self._modules or self._depth >= _MOST_NESTED:
             return
         self._modules.add(module.name)
-        yield from self._body(module.tree.body, module)
+        yield from self._deeper(module.tree.body, module)
+
+    def _deeper(self, body: Sequence[ast.stmt], module: Module) -> Iterator[Reached]:
+        self._depth += 1
+        yield from self._body(body, module)
+        self._depth -= 1
 
     def _body(self, body: Sequence[ast.stmt], module: Module) -> Iterator[Reached]:
         for node in body:
@@ -118,10 +125,11 @@ class Walk:
             yield from self._function(definition, where)
 
     def _function(self, function: Function, module: Module) -> Iterator[Reached]:
-        if id(function) in self._functions or len(self._functions) > _MOST_FUNCTIONS:
+        is_enough = len(self._functions) > _MOST_FUNCTIONS or self._depth >= _MOST_NESTED
+        if id(function) in self._functions or is_enough:
             return
         self._functions.add(id(function))
-        yield from self._body(function.body, inside(module, function))
+        yield from self._deeper(function.body, inside(module, function))
 
 
 def inside(module: Module, function: Function) -> Module:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from commonpool.chain.database_commands import DATABASES, number_or_text, of_image, option
+from commonpool.chain.dockerfiles import variables
 from commonpool.chain.interpolation import RequiredError, interpolate, variables_in
 from commonpool.chain.model import Compose, Setting, Unreadable
 from commonpool.chain.placed_yaml import Placed, read_yaml
@@ -17,7 +19,6 @@ from commonpool.chain.units import bytes_of, seconds
 _NAMES = frozenset(
     {"app", "web", "application", "backend", "api", "wsgi", "uwsgi", "flask", "django", "server"}
 )
-_DATABASES = re.compile(r"\b(mariadb|mysql|percona|postgres(?:ql)?|postgis|timescaledb)\b")
 _SERVES = re.compile(r"uwsgi|stack(?:\.container)?\.serving|-m stack serve", re.IGNORECASE)
 _MOST_NESTED = 5
 _GRACE = 10.0
@@ -93,7 +94,7 @@ class _Reading:
             )
             raise NotReadError("compose", self._file, 0, message)
         roles["application"] = application
-        database = self._of_image(services, _DATABASES)
+        database = self._of_image(services, DATABASES)
         if database is not None:
             roles["database"] = database
         nginx = self._of_image(services, re.compile(r"nginx"))
@@ -140,7 +141,7 @@ class _Reading:
         command = " ".join([*self._words(one, "entrypoint"), *self._words(one, "command")])
         command = command.strip()
         image = self._image(one)
-        if _DATABASES.search(image) or "nginx" in f"{image} {self._dockerfile_name(one)}":
+        if DATABASES.search(image) or "nginx" in f"{image} {self._dockerfile_name(one)}":
             return 0
         score = 1 if name in _NAMES else 0
         if _SERVES.search(command):
@@ -252,17 +253,10 @@ class _Reading:
     def _image_environ(self, one: Placed) -> dict[str, Setting]:
         """What ``ENV`` sets in the image that is built."""
         path = str(self._folder / self._dockerfile_name(one))
-        environ: dict[str, Setting] = {}
-        for number, line in _instructions(self._dockerfile(one)):
-            word, _, rest = line.partition(" ")
-            if word.upper() == "FROM":
-                environ = {}
-            elif word.upper() == "ENV":
-                for name, value in _assignments(rest):
-                    # What builds on a variable of another stage is not known here.
-                    if "$" not in value:
-                        environ[name] = Setting(value, path, number)
-        return environ
+        return {
+            name: Setting(value, path, number)
+            for name, value, number in variables(self._dockerfile(one))
+        }
 
     def _environment_files(self, one: Placed) -> Iterator[tuple[Path, int, bool]]:
         given = one.get("env_file")
@@ -282,18 +276,14 @@ class _Reading:
         placed = one.get("image")
         line = 0 if placed is None else placed.line
         found: dict[str, Setting] = {}
-        match = _DATABASES.search(image)
-        if match is not None:
-            found["dialect"] = Setting(_dialect(match[1]), self._file, line)
-        version = re.search(r":([0-9][0-9.]*)", image)
-        if version is not None:
-            found["version"] = Setting(version[1], self._file, line, image)
+        for name, value in of_image(image).items():
+            found[name] = Setting(value, self._file, line, "" if value == image else image)
         words = list(self._placed_words(one, "command"))
         for index, (word, number) in enumerate(words):
             following = words[index + 1][0] if index + 1 < len(words) else ""
-            name, value = _option(word, following)
+            name, value = option(word, following)
             if name:
-                found[name] = Setting(_number_or_text(value), self._file, number)
+                found[name] = Setting(number_or_text(value), self._file, number)
         return found
 
     def _words(self, one: Placed, name: str) -> list[str]:
@@ -367,32 +357,6 @@ class _Reading:
             self.problems.append(problem)
 
 
-def _instructions(text: str) -> Iterator[tuple[int, str]]:
-    """The instructions of a Dockerfile, each on one line, with the number of its first."""
-    parts: list[str] = []
-    start = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        start = start or number
-        parts.append(stripped.removesuffix("\\").strip())
-        if not stripped.endswith("\\"):
-            yield start, " ".join(parts)
-            parts, start = [], 0
-
-
-def _assignments(text: str) -> list[tuple[str, str]]:
-    """``A=1 B="2 3"``, or ``A 1``."""
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        return []
-    if words and "=" not in words[0]:
-        return [(words[0], " ".join(words[1:]))]
-    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
-
-
 def _merged(base: Placed, over: Placed, depth: int = 0) -> Placed:
     """What `over` says, and what `base` says of the rest."""
     are_both = isinstance(base.value, dict) and isinstance(over.value, dict)
@@ -402,33 +366,3 @@ def _merged(base: Placed, over: Placed, depth: int = 0) -> Placed:
     for name, placed in over.value.items():
         found[name] = _merged(found[name], placed, depth + 1) if name in found else placed
     return Placed(found, over.line)
-
-
-def _dialect(image: str) -> str:
-    if image.startswith(("post", "timescale")):
-        return "postgresql"
-    return "mariadb" if image == "mariadb" else "mysql"
-
-
-def _option(word: str, following: str) -> tuple[str, str]:
-    """Name and value of an option of a database's command: ``--max-connections=300``."""
-    if word == "-c":  # PostgreSQL
-        name, _, value = following.partition("=")
-    elif word.startswith("-c") and "=" in word:
-        name, _, value = word[2:].partition("=")
-    elif word.startswith("--"):
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = "" if following.startswith("-") else following
-    else:
-        return "", ""
-    return name.strip().replace("-", "_"), value.strip()
-
-
-def _number_or_text(text: str) -> object:
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text

@@ -37,8 +37,8 @@ class Uwsgi:
         environ: what the application finds in ``os.environ``: what was set outside, and ``env``.
         version: of the program, such as ``(2, 0, 31)``; `None` if it was not found.
         stats: what its stats socket says, if it runs and has one.
-        unknown: names that uWSGI has no option for, nor the files a placeholder: with ``strict`` it
-            does not start, without it leaves them alone.
+        unknown: names that uWSGI has no option for, and that nothing refers to: it leaves them
+            alone. With ``strict`` those too that are referred to, and it does not start.
         unseen: variables that ``env`` sets and that do not reach ``os.environ``, although `environ`
             has them: all of them with the package ``pyuwsgi``, but for ``reload-os-env``.
         modes: of the UNIX sockets that are there now, by their paths.

@@ -83,7 +83,7 @@ def read_uwsgi(
     *,
     version: tuple[int, ...] | None = None,
 ) -> tuple[Uwsgi, list[Unreadable]]:
-    """UWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
+    """Read uWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
 
     Args:
         path: of a file, with ``:section`` behind it if it is not ``uwsgi``; its ending tells the
@@ -142,7 +142,9 @@ class Reading:
             if name.startswith("UWSGI_") and name not in _KEPT:
                 key = name.removeprefix("UWSGI_").lower().replace("_", "-")
                 self._add(key, str(setting.value), environment)
-        self._load(path, parser_of(path.partition(":")[0]) or ini, _Place(path, 0))
+        self._load(
+            path, parser_of(path) or parser_of(path.rpartition(":")[0]) or ini, _Place(path, 0)
+        )
         for symbol, find in (("$", self.variable), ("@", self._content), ("%", self._placeholder)):
             for given in self.given:
                 if not given.settled:
@@ -151,9 +153,15 @@ class Reading:
 
     def _fill_in(self, given: Given, symbol: str, find: object) -> None:
         assert callable(find)  # noqa: S101 - one of the three above
+
+        def keep(text: str) -> None:
+            given.value = text
+
+        before = given.value
         try:
-            given.value = resolve(given.value, symbol, find)
+            given.value = resolve(given.value, symbol, find, keep)
         except ValueError as error:
+            given.value = before
             self._problem(_Place(given.file, given.line), f"{given.key} {error}")
         except NotReadError as error:
             reason = error.unreadable
@@ -376,8 +384,9 @@ class Reading:
 
     def result(self, path: str) -> Uwsgi:
         """The options, with aliases under one name."""
-        # Names of somebody's own are for %(name).
+        # Names of somebody's own are for %(name); with `strict` they have to be placeholders.
         named = set(_NAMES.findall("\n".join(given.written for given in self.given)))
+        is_strict = any(one.key == "strict" and _setting(one).value for one in self.given)
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
@@ -385,7 +394,7 @@ class Reading:
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):
-                if given.key not in named:
+                if is_strict or given.key not in named:
                     unknown.append(Setting(given.key, given.file, given.line))
                 continue
             name = ALIASES.get(given.key, given.key)

@@ -152,11 +152,11 @@ def json_(text: str, section: str, file: str) -> Iterator[Line]:
         NotReadError: it is no JSON, or has no such object.
     """
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise NotReadError("uwsgi", file, error.lineno, f"is no JSON: {error.msg}") from None
-    except RecursionError:
-        raise NotReadError("uwsgi", file, 0, "is no JSON for uWSGI: nested too deeply") from None
+    except (RecursionError, ValueError) as error:
+        raise NotReadError("uwsgi", file, 0, f"is no JSON: {error}") from None
     options = tree.get(section) if isinstance(tree, dict) else None
     if not isinstance(options, dict):
         raise NotReadError("uwsgi", file, 0, f"has no object named {section!r}")
@@ -167,6 +167,10 @@ def json_(text: str, section: str, file: str) -> Iterator[Line]:
             written = _json_value(item)
             if written is not None:
                 yield Line(key, written, numbers[min(index, len(numbers) - 1)])
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number")  # Python's own would take NaN
 
 
 def _json_value(value: object) -> str | None:

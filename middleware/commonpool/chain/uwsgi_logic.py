@@ -116,7 +116,7 @@ def _option(argument: str, known: Known) -> _Answer:
 def _about(test: Callable[[str], bool]) -> Callable[[str, Known], _Answer]:
     def answer(argument: str, _known: Known) -> _Answer:
         try:
-            return test(argument), argument
+            return bool(argument) and test(argument), argument
         except (OSError, ValueError, re.error):
             return False, argument
 
@@ -139,8 +139,11 @@ _is_dir = _about(lambda name: Path(name).is_dir())
 _hostname = _about(lambda name: socket.gethostname() == name)
 _hostname_matches = _about(lambda pattern: re.search(pattern, socket.gethostname()) is not None)
 _plugin = _about(lambda name: name in ("python", "python3", "0"))
-# A file that is read anew is not a reload.
-_reload = _about(lambda _: False)
+
+
+def _reload(_argument: str, _known: Known) -> _Answer:
+    return False, None  # a file that is read anew is not a reload
+
 
 _CONDITIONS: Mapping[str, Callable[[str, Known], _Answer]] = {
     "if-env": _variable,

@@ -10,11 +10,22 @@ _MOST_ROUNDS = 1_000
 _MOST_CHARACTERS = 4_000_000
 
 
-def resolve(text: str, symbol: str, find: Callable[[str], str | None]) -> str:
+def resolve(
+    text: str,
+    symbol: str,
+    find: Callable[[str], str | None],
+    keep: Callable[[str], None] = lambda _: None,
+) -> str:
     """The text with each ``symbol(name)`` replaced by what `find` has for the name.
 
     What is put in is looked at again, from its second character on, as uWSGI does. A name that is
     not found stays.
+
+    Args:
+        text: to be filled in.
+        symbol: of the references.
+        find: tells what a name stands for.
+        keep: is told the text as far as it is filled in: it may refer to itself.
 
     Raises:
         ValueError: there is no end to it, since a value refers to itself.
@@ -26,6 +37,7 @@ def resolve(text: str, symbol: str, find: Callable[[str], str | None]) -> str:
     while found is not None:
         begin, end, value = found
         text = text[:begin] + value + text[end:]
+        keep(text)
         rounds += 1
         if rounds > _MOST_ROUNDS or len(text) > _MOST_CHARACTERS:
             raise ValueError("refers to itself")
