@@ -175,7 +175,7 @@ class Project:
                 raise NotReadError("application", str(path), 0, "is too large to be looked at")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                tree = ast.parse(source, str(path))
+                tree = _tree(source, path)
         except NotReadError as error:
             self.problems.append(error.unreadable)
             return None
@@ -282,3 +282,11 @@ def blocks_of(node: ast.stmt) -> list[list[ast.stmt]]:
     handlers = [handler.body for handler in getattr(node, "handlers", [])]
     cases = [case.body for case in getattr(node, "cases", [])]
     return [block for block in [*blocks, *handlers, *cases] if isinstance(block, list)]
+
+
+def _tree(source: bytes, path: Path) -> ast.Module:
+    """Parse; once more where Python 3.11 fails since another thread does so, too (gh-106905)."""
+    try:
+        return ast.parse(source, str(path))
+    except SystemError:
+        return ast.parse(source, str(path))
