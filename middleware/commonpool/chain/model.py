@@ -37,6 +37,8 @@ class Uwsgi:
         environ: what the application finds in ``os.environ``: what was set outside, and ``env``.
         version: of the program, such as ``(2, 0, 31)``; `None` if it was not found.
         stats: what its stats socket says, if it runs and has one.
+        unknown: names that uWSGI has no option for, nor the files a placeholder: with ``strict`` it
+            does not start, without it leaves them alone.
     """
 
     file: str
@@ -44,6 +46,7 @@ class Uwsgi:
     environ: Mapping[str, Setting]
     version: tuple[int, ...] | None = None
     stats: Mapping[str, Any] | None = None
+    unknown: Sequence[Setting] = ()
 
     def get(self, name: str) -> Setting | None:
         """The value of an option that counts, the last one; `None` where it was not given."""

@@ -1,0 +1,359 @@
+"""uWSGI's configuration, read as uWSGI reads it: includes, placeholders, conditions, environment.
+
+uWSGI takes three steps, and so does this: all files are read, conditions being followed with the
+environment as it is *then*; then ``$(VARIABLE)``, ``@(file)`` and ``%(placeholder)`` are filled in,
+but not in what counted at once (``listen``, ``set-placeholder``); then the options are gone through in
+turn, of which ``env`` sets variables and ``inherit`` brings more options, in which nothing is filled
+in any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from commonpool.chain import uwsgi_magic
+from commonpool.chain.model import Setting, Unreadable, Uwsgi
+from commonpool.chain.text_files import NotReadError, read_bytes, read_text
+from commonpool.chain.uwsgi_formats import BY_OPTION, Parser, ini, parser_of
+from commonpool.chain.uwsgi_logic import ENDS, HERE, Logic, is_logic, number_of, turns
+from commonpool.chain.uwsgi_options import (
+    ALIASES,
+    STRUCTURE,
+    implied,
+    is_flag,
+    is_immediate,
+    is_known,
+    is_number,
+)
+from commonpool.chain.uwsgi_passes import placeholder, resolve
+
+_MOST_NESTED = 20
+_MOST_OPTIONS = 50_000
+_KEPT = frozenset(  # variables with this prefix are uWSGI's own, and no options
+    {
+        *("UWSGI_RELOADS", "UWSGI_VASSALS_DIR", "UWSGI_EMPEROR_FD", "UWSGI_BROODLORD_NUM"),
+        *("UWSGI_EMPEROR_FD_CONFIG", "UWSGI_EMPEROR_PROXY", "UWSGI_JAIL_PID"),
+        "UWSGI_ORIGINAL_PROC_NAME",
+    }
+)
+
+
+@dataclass
+class Given:
+    """One option, in the order in which uWSGI came by them.
+
+    Attributes:
+        key: its name as it stands there.
+        value: as far as it is filled in.
+        written: as it stands there.
+        file: where it stands.
+        line: there.
+        settled: whether it counted at once, so that nothing is filled in any more.
+        is_placeholder: whether it is one alone, whatever its name.
+    """
+
+    key: str
+    value: str
+    written: str
+    file: str
+    line: int
+    settled: bool = False
+    is_placeholder: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    file: str
+    line: int
+    depth: int
+
+
+def read_uwsgi(
+    path: str,
+    environ: Mapping[str, Setting],
+    *,
+    version: tuple[int, ...] | None = None,
+) -> tuple[Uwsgi, list[Unreadable]]:
+    """uWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
+
+    Args:
+        path: of a file, with ``:section`` behind it if it is not ``uwsgi``; its ending tells the
+            format, ini where it tells none.
+        environ: what is set where uWSGI is started.
+        version: of uWSGI, where it is known.
+
+    Returns:
+        What was read, and what could not be, with the rest read nevertheless.
+    """
+    reading = Reading(environ, version)
+    reading.start(path)
+    return reading.result(path), reading.problems
+
+
+class Reading:
+    """One reading of one configuration.
+
+    Args:
+        environ: what is set where uWSGI is started.
+        version: of uWSGI, where it is known.
+    """
+
+    def __init__(self, environ: Mapping[str, Setting], version: tuple[int, ...] | None) -> None:
+        self.environ = dict(environ)
+        self.version = version
+        self.given: list[Given] = []
+        self.problems: list[Unreadable] = []
+        self._magic = uwsgi_magic.lasting(version)
+        self._has_first = False
+        self._last_file = ""
+        self._logic: Logic | None = None
+        self._failed = False
+        self._running = False
+        self._first: dict[str, Given] = {}
+
+    # What conditions ask for.
+
+    def variable(self, name: str) -> str | None:
+        """The environment variable, as it is by now."""
+        found = self.environ.get(name)
+        return None if found is None else str(found.value)
+
+    def option(self, name: str) -> str | None:
+        """The first option or placeholder of that name."""
+        found = self._first.get(name)
+        return None if found is None else found.value
+
+    # The three steps.
+
+    def start(self, path: str) -> None:
+        """Read all of it."""
+        environment = _Place("environment", 0, 0)
+        for name, setting in list(self.environ.items()):
+            if name.startswith("UWSGI_") and name not in _KEPT:
+                key = name.removeprefix("UWSGI_").lower().replace("_", "-")
+                self._add(key, str(setting.value), environment)
+        self._load(path, parser_of(path.partition(":")[0]) or ini, _Place(path, 0, 0))
+        for symbol, find in (("$", self.variable), ("@", self._content), ("%", self._placeholder)):
+            for given in self.given:
+                if not given.settled:
+                    self._fill_in(given, symbol, find)
+        self._configure()
+
+    def _fill_in(self, given: Given, symbol: str, find: object) -> None:
+        assert callable(find)  # noqa: S101 - one of the three above
+        try:
+            given.value = resolve(given.value, symbol, find)
+        except ValueError as error:
+            self._problem(_Place(given.file, given.line, 0), f"{given.key} {error}")
+        except NotReadError as error:
+            reason = error.unreadable
+            self._problem(
+                _Place(given.file, given.line, 0),
+                f"{given.key} needs {reason.file}, which {reason.message}",
+            )
+
+    def _placeholder(self, key: str) -> str | None:
+        return placeholder(key, self.option)
+
+    def _content(self, path: str) -> str | None:
+        text = read_text(path, "uwsgi").partition("\0")[0]
+        return text[:-1] if text.endswith(("\n", "\r")) else text
+
+    def _configure(self) -> None:
+        index = 0
+        while index < len(self.given):
+            given = self.given[index]
+            index += 1
+            if given.settled or given.is_placeholder:
+                continue
+            given.settled = True
+            place = _Place(given.file, given.line, 1)
+            if given.key == "env":
+                self._set_variable(given)
+            elif given.key == "unenv":
+                self.environ.pop(given.value, None)
+            elif given.key == "inherit":
+                self._load(given.value, None, place)
+        for given in self.given:
+            if given.key == "envdir":
+                self._read_folder(given.value, _Place(given.file, given.line, 0))
+
+    def _set_variable(self, given: Given) -> None:
+        name, equals, value = given.value.partition("=")
+        if not equals:
+            self.environ.pop(name, None)
+            return
+        written = given.written.partition("=")[2]
+        self.environ[name] = Setting(
+            value, given.file, given.line, written if written != value else ""
+        )
+
+    def _read_folder(self, path: str, place: _Place) -> None:
+        try:
+            entries = sorted(Path(path).iterdir())
+        except (OSError, ValueError):
+            self._problem(place, f"the folder {path} of variables cannot be read")
+            return
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_file():
+                continue
+            try:
+                content = read_bytes(entry, "uwsgi").decode("utf-8", "backslashreplace")
+            except NotReadError as error:
+                self.problems.append(error.unreadable)
+                continue
+            if content:
+                value = content.partition("\0")[0].rstrip("\r\n\t ")
+                self.environ[entry.name] = Setting(value, str(entry), 1)
+            else:
+                self.environ.pop(entry.name, None)
+
+    # The first step: each option as it comes.
+
+    def _add(
+        self, key: str, value: str, place: _Place, *, is_placeholder: bool = False, written: str = ""
+    ) -> None:
+        if not self._running:
+            if key in ENDS:
+                self._logic, self._failed = None, False
+            elif key == "else":
+                self._logic = None
+            if self._logic is not None:
+                self._run(self._logic, key, value, place)
+                return
+        if len(self.given) >= _MOST_OPTIONS:
+            return
+        given = Given(key, value, written or value, place.file, place.line)
+        self.given.append(given)
+        self._first.setdefault(key, given)
+        if is_placeholder:
+            given.settled = given.is_placeholder = True
+            if is_known(key):
+                self._problem(place, f"{key} cannot be a placeholder, since it is an option")
+        elif is_immediate(key):
+            self._at_once(given, place)
+            given.settled = True
+
+    def _run(self, logic: Logic, key: str, value: str, place: _Place) -> None:
+        found = turns(logic, self)
+        self._failed = found is None
+        self._running = True
+        try:
+            for here in found or ():
+                filled = value if here is None else value.replace(HERE, here)
+                self._add(key, filled, place, written=value)
+        finally:
+            self._running = False
+
+    def _at_once(self, given: Given, place: _Place) -> None:
+        key, value = given.key, given.value
+        if is_logic(key):
+            if self._logic is not None:
+                self._problem(
+                    place, f"{key} stands within {self._logic.name}, which uWSGI does not allow"
+                )
+                return
+            self._logic = Logic(key, value)
+        elif key in BY_OPTION:
+            self._load(value, BY_OPTION[key], place)
+        elif key == "include":
+            self._load(value, None, place)
+        elif key in ("set", "set-placeholder", "set-ph"):
+            name, equals, content = value.partition("=")
+            if not equals:
+                self._problem(place, f"{key} = {value}: must be name=value")
+                return
+            written = given.written.partition("=")[2]
+            self._add(name, content, place, is_placeholder=key != "set", written=written)
+        elif key == "early-envdir":
+            self._read_folder(value, place)
+
+    def _load(self, given: str, parser: Parser | None, place: _Place) -> None:
+        path, colon, section = given.rpartition(":")
+        if not colon:
+            path, section = given, ""
+        if colon and not path:
+            path = self._last_file
+        if not path:
+            self._problem(place, "no file is named")
+            return
+        if place.depth >= _MOST_NESTED:
+            self._problem(place, f"{path} is included within itself, or {_MOST_NESTED} deep")
+            return
+        path = _found(path, place)
+        parser = parser or parser_of(path)
+        try:
+            if parser is None:
+                message = "is of no format that can be read: .ini, .yaml, .yml, .json, .js"
+                raise NotReadError("uwsgi", path, 0, message)
+            self._fill_magic(f"{path}:{section}" if colon else path, is_include=place.depth > 0)
+            self._last_file = path
+            text = uwsgi_magic.fill(read_text(path, "uwsgi"), self._magic)
+            for line in parser(text, section or "uwsgi", path):
+                self._add(line.key, line.value, _Place(path, line.number, place.depth + 1))
+        except NotReadError as error:
+            if place.line:
+                self._problem(place, f"{path} {error}")
+            else:
+                self.problems.append(error.unreadable)
+
+    def _fill_magic(self, given: str, *, is_include: bool) -> None:
+        values = uwsgi_magic.of_file(given)
+        self._magic.update(values)
+        if not self._has_first and not is_include:
+            self._has_first = True
+            self._magic.update({name.upper(): values.get(name, "") for name in "odspcenxij"})
+
+    def _problem(self, place: _Place, message: str) -> None:
+        self.problems.append(Unreadable("uwsgi", place.file, place.line, message))
+
+    # What comes of it.
+
+    def result(self, path: str) -> Uwsgi:
+        """The options, with aliases under one name."""
+        explicit: dict[str, list[Setting]] = {}
+        from_others: dict[str, list[Setting]] = {}
+        unknown = []
+        for given in self.given:
+            if given.is_placeholder or given.key in STRUCTURE:
+                continue
+            if not is_known(given.key):
+                if not self._names_placeholder(given.key):
+                    unknown.append(Setting(given.key, given.file, given.line))
+                continue
+            name = ALIASES.get(given.key, given.key)
+            explicit.setdefault(name, []).append(_setting(given))
+            for flag in implied(given.key):
+                because = Setting(True, given.file, given.line, f"{given.key} = {given.written}")  # noqa: FBT003
+                from_others.setdefault(flag, []).append(because)
+        options = {name: [*from_others.get(name, ()), *values] for name, values in explicit.items()}
+        options.update({n: v for n, v in from_others.items() if n not in explicit})
+        return Uwsgi(path, options, self.environ, self.version, unknown=unknown)
+
+    def _names_placeholder(self, key: str) -> bool:
+        # A name of somebody's own, for %(name).
+        return any(f"%({key}" in given.written for given in self.given)
+
+
+def _setting(given: Given) -> Setting:
+    value: object = given.value
+    if is_flag(given.key):
+        value = given.value.lower() not in ("false", "off", "no") and given.value != "0"
+    elif is_number(given.key):
+        value = number_of(given.value) if given.value else 0
+    elif not given.value:
+        value = True
+    same = str(value).lower() == given.written.lower()
+    written = "" if same else given.written
+    return Setting(value, given.file, given.line, written)
+
+
+def _found(path: str, place: _Place) -> str:
+    """Where a file is: from the working folder, as uWSGI has it, else beside what names it."""
+    if place.line and not Path(path).is_absolute() and not Path(path).exists():
+        beside = Path(place.file).parent / path
+        if beside.exists():
+            return str(beside)
+    return path
