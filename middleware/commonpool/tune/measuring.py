@@ -85,8 +85,8 @@ class Measuring:
         file = self.place.log.with_name("tasks")
         with suppress(OSError):
             file.unlink(missing_ok=True)
-        more = (f"env = {probe.VARIABLE}={file}", f"import = {probe.__name__}")
-        with self.place.serve(sizes, more) as server:
+        more, variables = (f"import = {probe.__name__}",), {probe.VARIABLE: str(file.absolute())}
+        with self.place.serve(sizes, more, variables) as server:
             url = server.url + self.target
             first = self.generator.one_after_another(url, times=3, patience=_ALONE_PATIENCE)
             if first.failures:
@@ -127,8 +127,11 @@ class Visit:
     measuring: Measuring
     server: Server
     _warm: bool = False
+    _overloaded: bool = False
 
-    def load(self, goal: Goal, rps: float, number: int, seconds: float) -> Run:
+    def load(
+        self, goal: Goal, rps: float, number: int, seconds: float, *, in_a_hurry: bool = False
+    ) -> Run:
         """Load it once.
 
         Args:
@@ -136,6 +139,7 @@ class Visit:
             rps: requests a second.
             number: of the round.
             seconds: of the load; longer where few requests would be due.
+            in_a_hurry: not to wait long for answers that come too late anyway.
 
         Raises:
             TuneError: uWSGI or the generator has ended.
@@ -143,17 +147,18 @@ class Visit:
         measuring, server = self.measuring, self.server
         seconds = max(seconds, min(_FEWEST / rps, _LONGEST * seconds))
         url = server.url + measuring.target
-        settled = goal.patience
+        patience = goal.hurry if in_a_hurry else goal.patience
         if not self._warm:
             measuring.generator.at_rate(
-                url, rate=rps, seconds=_WARM_UP, patience=settled, seed=number
+                url, rate=max(rps, 1 / _WARM_UP), seconds=_WARM_UP, patience=patience, seed=number
             )
             self._warm = True
-            self._settle(url, settled)
+        if self._overloaded:
+            self._settle(url, patience)
         used = server.processor_seconds()
         with _Peak(server.connections, seconds / 5) as peak:
             load = measuring.generator.at_rate(
-                url, rate=rps, seconds=seconds, patience=settled, seed=1000 + number
+                url, rate=rps, seconds=seconds, patience=patience, seed=1000 + number
             )
         run = Run(
             sizes=server.sizes,
@@ -175,8 +180,7 @@ class Visit:
             measuring.notes[server.sizes] = note
         measuring.told(run)
         server.require_running()
-        if not goal.is_met(run):
-            self._settle(url, settled)
+        self._overloaded = not goal.is_met(run)
         return run
 
     def _settle(self, url: str, patience: float) -> None:

@@ -161,17 +161,23 @@ class Place:
         return environ
 
     @contextmanager
-    def serve(self, sizes: Sizes, more: tuple[str, ...] = ()) -> Iterator[Server]:
+    def serve(
+        self,
+        sizes: Sizes,
+        more: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> Iterator[Server]:
         """Run uWSGI with sizes until the block is left, however that happens.
 
         Args:
             sizes: of it.
             more: lines for its file.
+            variables: for its environment.
 
         Raises:
             TuneError: it does not start, or the application does not; with the end of its log.
         """
-        environ = self.environ_for(sizes)
+        environ = {**self.environ_for(sizes), **(variables or {})}
         # Under /tmp whatever TMPDIR says: the path of a UNIX socket has 107 bytes at most.
         with tempfile.TemporaryDirectory(prefix="commonpool-tune-", dir="/tmp") as name:
             folder = Path(name)

@@ -24,6 +24,8 @@ from commonpool.tune.serving import Place
 
 LOG = "uwsgi.log"
 
+_SEARCHING = 0.6  # of the budget; what is left is the finals'
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -207,7 +209,12 @@ class Tuning:
             self.present,
             self.alone,
             self.cores,
-            Plan(asked.seconds, asked.rounds, self.began + asked.budget),
+            Plan(
+                asked.seconds,
+                asked.rounds,
+                until=self.began + asked.budget,
+                search_until=self.began + _SEARCHING * asked.budget,
+            ),
             self.telling.step,
         )
         self.telling.say(f"Looked for: {self.goal}, among {len(settings)} settings.")
