@@ -44,7 +44,7 @@ _LIMIT = 600.0  # seconds
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=ROOT / "tune",
+    default=STACK / "tune-demo",
     help="Folder for the report.",
 )
 @click.option("--budget", default="480", show_default=True, help="Seconds for the search.")

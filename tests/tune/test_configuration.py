@@ -111,19 +111,22 @@ def test_an_application_that_does_not_come_up_is_an_error_with_the_end_of_its_lo
     ini = an_ini(tmp_path, f"[uwsgi]\nmaster=true\nwsgi-file = {tmp_path}/broken.py\n")
     place = a_place(tmp_path, ini)
     with pytest.raises(TuneError, match="does not start with 1 x 1, 2 workers") as caught:
-        place.serve(Sizes(1, 1, 2)).__enter__()  # noqa: PLC2801 - it does not get so far
+        place.serve(Sizes(1, 1, 2)).__enter__()
     assert "RuntimeError: no database at mysql://me:***@db/" in str(caught.value)
     assert "pw" not in str(caught.value)
     assert not left_of(tmp_path)
 
 
 def test_it_ends_whatever_happens_while_it_runs(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ZeroDivisionError),
-        a_place(tmp_path, an_ini(tmp_path)).serve(Sizes(2, 2, 2)),
-    ):
-        assert left_of(tmp_path)
-        raise ZeroDivisionError
+    serving = a_place(tmp_path, an_ini(tmp_path)).serve(Sizes(2, 2, 2))
+
+    def fail() -> None:
+        with serving:
+            assert left_of(tmp_path)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not left_of(tmp_path)
 
 

@@ -23,7 +23,7 @@ from tests.helpers import wait_until
 from tests.tune.helpers import INI, an_ini, command, environ, left_of, start, tune
 
 URL = "http://127.0.0.1:8080/?s=0.1"
-SHORT = ("--seconds", "0.7", "--rounds", "2")
+SHORT = ("--seconds", "0.8", "--rounds", "2")
 THREADS = ("--grid", "threads=1,2,6,8 processes=1")
 
 
@@ -53,9 +53,7 @@ def test_the_smallest_setting_that_serves_the_load_is_found(
     assert "1 x 6, 2 workers is the smallest that serves 30 requests/s" in done.stdout
     # What cannot be, by arithmetic, is not measured.
     assert {run.sizes.threads for run in read(folder / "out").runs} == {6, 8}
-    assert "1 request threads serve 12 requests/s at most" in " ".join(done.stdout.split()) or (
-        "1 request thread" in done.stdout
-    )
+    assert "At present: 1 request thread serves 12 requests/s at most" in done.stdout
 
 
 def test_what_was_measured_can_be_read(
@@ -102,7 +100,7 @@ def test_the_report_is_one_file_that_asks_nobody_for_anything(
     folder, _ = tuned
     page = (folder / "out" / "report.html").read_text()
     assert "<svg" in page
-    assert not re.search(r"""(?:src|href)=["']?(?!#)|@import|url\((?!#)""", page)
+    assert not re.search(r"""(?:src|href)=["'](?!#)|@import|url\((?!#)""", page)
     assert "1 x 6, 2 workers (recommended)" in page
     assert "nginx is not in the way" in page
     names = {path.name for path in (folder / "out").iterdir()}
@@ -118,8 +116,8 @@ def test_nothing_is_left_running(tuned: tuple[Path, subprocess.CompletedProcess[
 def test_without_a_rate_the_setting_that_serves_most_is_found(tmp_path: Path) -> None:
     ini = an_ini(tmp_path)
     done = tune(
-        *(URL, "--ini", ini, "--p99", "0.4", "--output", "out", "--seconds", "0.7"),
-        *("--rounds", "2", "--grid", "threads=1,8 processes=1"),
+        *("http://127.0.0.1/?s=0.05", "--ini", ini, "--p99", "0.4", "--output", "out"),
+        *("--seconds", "0.6", "--rounds", "1", "--grid", "threads=8 processes=1"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -134,11 +132,11 @@ def test_a_goal_that_nothing_meets_is_said_plainly_and_nothing_is_written(tmp_pa
     ini = an_ini(tmp_path)
     before = ini.read_text()
     done = tune(
-        *(URL, "--ini", ini, "--rps", "5", "--p99", "0.02", "--output", "out", "--write"),
-        *("--seconds", "0.5", "--rounds", "1", "--grid", "threads=1,2"),
+        *(URL, "--ini", ini, "--rps", "15", "--p99", "0.02", "--output", "out", "--write"),
+        *("--seconds", "0.5", "--rounds", "1", "--grid", "threads=2"),
         cwd=tmp_path,
     )
-    assert "No setting that was tried serves 5 requests/s" in " ".join(done.stdout.split())
+    assert "No setting that was tried serves 15 requests/s" in " ".join(done.stdout.split())
     assert done.stderr.strip() == (
         "commonpool tune: no setting meets the goal, so nothing was written"
     )
@@ -186,8 +184,8 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         command(
-            *(URL, "--ini", ini, "--rps", "5", "--p99", "0.6", "--output", "out"),
-            *("--seconds", "0.3", "--rounds", "1", "--grid", "threads=1,2"),
+            *("http://h/?s=0.02", "--ini", ini, "--rps", "40", "--p99", "0.6", "--output", "out"),
+            *("--seconds", "0.3", "--rounds", "1", "--grid", "threads=2"),
         ),
         cwd=tmp_path,
         env={**environ(tmp_path), "TERM": "xterm", "COLUMNS": "80"},
@@ -207,7 +205,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait(5) == 0, said.decode()
     assert "━".encode() in said  # the bar
-    assert b"is the smallest that serves 5 requests/s" in said
+    assert b"is the smallest that serves 40 requests/s" in said
 
 
 URLS = "http://127.0.0.1/"
@@ -255,7 +253,7 @@ def test_a_page_that_fails_is_said_with_the_last_exception(tmp_path: Path) -> No
 def test_the_present_setting_is_what_uwsgi_reads(tmp_path: Path) -> None:
     ini = an_ini(tmp_path, INI.replace("processes = 1", "processes = $(HOW_MANY)"))
     done = tune(
-        *(URL, "--ini", ini, "--rps", "1", "--p99", "0.6", "--output", "out"),
+        *("http://h/?s=0.02", "--ini", ini, "--rps", "40", "--p99", "0.6", "--output", "out"),
         *("--seconds", "0.3", "--rounds", "1", "--grid", "threads=1"),
         cwd=tmp_path,
         HOW_MANY="2",

@@ -24,7 +24,6 @@ _WARM_UP = 0.7  # seconds of the same load before it counts: threads start, conn
 _FEWEST = 30  # requests of a load, so that a p99 says something; a slow load is made longer
 _LONGEST = 3.0  # times as long at most
 
-_ALONE_SECONDS = 3.0  # for requests one after another
 _ALONE_LEAST, _ALONE_MOST = 10, 100
 _ALONE_PATIENCE = 60.0
 
@@ -76,8 +75,12 @@ class Measuring:
     notes: dict[Sizes, str] = field(default_factory=dict)
     errors: dict[Sizes, str] = field(default_factory=dict)
 
-    def alone(self, sizes: Sizes) -> Alone:
+    def alone(self, sizes: Sizes, seconds: float) -> Alone:
         """Measure single requests.
+
+        Args:
+            sizes: of the server.
+            seconds: for which they are made, one after another, as far as that goes.
 
         Raises:
             TuneError: the application does not come up, or does not answer well.
@@ -96,7 +99,7 @@ class Measuring:
                     f"asked for{_because(server.last_error())}; the log is {server.log}"
                 )
             each = max(min(first.latencies), 1e-4)
-            times = int(min(max(_ALONE_SECONDS / each, _ALONE_LEAST), _ALONE_MOST))
+            times = int(min(max(seconds / each, _ALONE_LEAST), _ALONE_MOST))
             tasks, used = _tasks(file), server.processor_seconds()
             load = self.generator.one_after_another(url, times=times, patience=_ALONE_PATIENCE)
             used = server.processor_seconds() - used

@@ -28,7 +28,6 @@ _FINALISTS = 3  # beside the present setting
 _MARGIN = 1.25  # by which the unloaded latency may flatter a setting that is then not measured
 
 _STEP = 1.6  # from one rate to the next, while the highest one is looked for
-_FINE = 1.12  # and in the rounds of the finalists
 _STEPS = 4  # rates of one setting in one rung, at most
 _BISECTIONS = 2
 _SHORTEST = 1.0  # seconds of a load, unless those of the finalists are shorter
@@ -60,6 +59,9 @@ class Found:
         """The loads of the rounds, at a rate."""
         return [run for run in self.runs if run.round >= FIRST_ROUND and run.rps == rps]
 
+
+FINE = 1.12
+"""From one rate to the next in the rounds of the finalists: what is found is no finer than that."""
 
 FIRST_ROUND = 100
 """The number of the finalists' first round; below it are the rungs of the search."""
@@ -161,8 +163,9 @@ class Search:
         for found in self.found.values():
             most = self.most_possible(found.sizes)
             if most < self.goal.rps:
+                threads = found.sizes.processes * found.sizes.threads
                 found.reason = (
-                    f"{found.sizes.processes * found.sizes.threads} request threads serve "
+                    f"{threads} request thread{' serves' if threads == 1 else 's serve'} "
                     f"{most:.0f} requests/s at most"
                 )
 
@@ -202,13 +205,19 @@ class Search:
                     study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 else:
                     stay.append(found)
+            # It decides with what it has seen until then, so that of those who came first more went
+            # on than a third.
+            most = max(len(left) // _KEPT, _FINALISTS)
+            for found in sorted(stay, key=self._score)[most:]:
+                study.tell(trials[found.sizes], state=optuna.trial.TrialState.PRUNED)
+            stay = sorted(stay, key=self._score)[:most]
             if len(stay) == len(left):
                 break
             left, rung = stay, rung + 1
         self.finalists = [found.sizes for found in sorted(left, key=self._score)]
 
     def _visit(self, found: Found, rung: int, seconds: float) -> None:
-        if self.goal.rps is None and self.most_possible(found.sizes) < self._best_rate():
+        if self._is_hopeless(found):
             found.reason = f"serves {self.most_possible(found.sizes):.0f} requests/s at most"
             return
         try:
@@ -223,6 +232,14 @@ class Search:
                     self._note(found, visit.load(self.goal, rate, rung, seconds, in_a_hurry=True))
         except TuneError as error:
             self._could_not(found, error)
+
+    def _is_hopeless(self, found: Found) -> bool:
+        """Whether another setting has served more than this one could; the present one is known."""
+        return (
+            self.goal.rps is None
+            and found.sizes != self.present
+            and self.most_possible(found.sizes) < self._best_rate()
+        )
 
     def _could_not(self, found: Found, error: TuneError) -> None:
         found.reason = str(error).partition("\n")[0]
@@ -244,7 +261,7 @@ class Search:
         Whoever does not reach what another one has served is not the best, and need not be known
         any better than that.
         """
-        best = self._best_rate()
+        best = 0.0 if found.sizes == self.present else self._best_rate()
         rate = min(self._first_rate(found.sizes), best or math.inf)
         for _ in range(_STEPS):
             yield rate
@@ -260,7 +277,7 @@ class Search:
         if not low or not math.isfinite(high):
             yield from self._ladder(found)
             return
-        low, high = min(low, high / _FINE), max(high, low * _FINE)
+        low, high = min(low, high / FINE), max(high, low * FINE)
         for _ in range(_BISECTIONS):
             rate = math.sqrt(low * high)
             yield rate
@@ -361,18 +378,18 @@ class Search:
     ) -> float:
         """The highest rate of one round: fine steps from where the search has left it."""
         rate = found.served or self._first_rate(found.sizes)
-        best = 0.0
+        best, down = 0.0, FINE
         seconds = self.plan.at_least(self.plan.seconds / 2)
         for _ in range(_STEPS):
             run = load(self.goal, rate, number, seconds)
             found.runs.append(run)
             if self.goal.is_met(run):
                 best = max(best, rate)
-                rate *= _FINE
+                rate *= FINE
             elif best:
                 break
             else:
-                rate /= _FINE
+                rate, down = rate / down, down**2  # it was far too high, perhaps
         found.served = best or rate
         return best
 

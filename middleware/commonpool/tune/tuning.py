@@ -181,7 +181,7 @@ class Tuning:
         asked = self.asked
         generous = self._generous()
         self.telling.say("Single requests, one after another:")
-        self.alone = measuring.alone(generous)
+        self.alone = measuring.alone(generous, asked.seconds / 2)
         self.telling.say(
             f"  median {milliseconds(self.alone.median)}, "
             f"{milliseconds(self.alone.processor_seconds)} of a processor, "
