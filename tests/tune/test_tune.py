@@ -132,11 +132,11 @@ def test_a_goal_that_nothing_meets_is_said_plainly_and_nothing_is_written(tmp_pa
     ini = an_ini(tmp_path)
     before = ini.read_text()
     done = tune(
-        *(URL, "--ini", ini, "--rps", "15", "--p99", "0.02", "--output", "out", "--write"),
-        *("--seconds", "0.5", "--rounds", "1", "--grid", "threads=2"),
+        *("http://h/?s=0.05", "--ini", ini, "--rps", "60", "--p99", "0.02", "--output", "out"),
+        *("--write", "--seconds", "0.3", "--rounds", "1", "--grid", "threads=5"),
         cwd=tmp_path,
     )
-    assert "No setting that was tried serves 15 requests/s" in " ".join(done.stdout.split())
+    assert "No setting that was tried serves 60 requests/s" in " ".join(done.stdout.split())
     assert done.stderr.strip() == (
         "commonpool tune: no setting meets the goal, so nothing was written"
     )
