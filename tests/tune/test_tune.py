@@ -179,16 +179,18 @@ def test_being_killed_outright_leaves_nothing_running_either(tmp_path: Path) -> 
     wait_until(lambda: not left_of(tmp_path), limit=10)
 
 
-def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
-    ini = an_ini(tmp_path)
+def test_on_a_terminal_there_is_a_bar_and_the_present_setting_is_what_uwsgi_reads(
+    tmp_path: Path,
+) -> None:
+    ini = an_ini(tmp_path, INI.replace("processes = 1", "processes = $(HOW_MANY)"))
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         command(
             *("http://h/?s=0.02", "--ini", ini, "--rps", "40", "--p99", "0.6", "--output", "out"),
-            *("--seconds", "0.3", "--rounds", "1", "--grid", "threads=2"),
+            *("--seconds", "0.3", "--rounds", "1", "--grid", "threads=1"),
         ),
         cwd=tmp_path,
-        env={**environ(tmp_path), "TERM": "xterm", "COLUMNS": "80"},
+        env={**environ(tmp_path), "TERM": "xterm", "COLUMNS": "80", "HOW_MANY": "2"},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -206,6 +208,8 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     assert process.wait(5) == 0, said.decode()
     assert "━".encode() in said  # the bar
     assert b"is the smallest that serves 40 requests/s" in said
+    assert b"At present: 2 x 1, 2 workers" in said
+    assert {run.sizes for run in read(tmp_path / "out").runs} == {Sizes(2, 1, 2)}
 
 
 URLS = "http://127.0.0.1/"
@@ -248,16 +252,3 @@ def test_a_page_that_fails_is_said_with_the_last_exception(tmp_path: Path) -> No
     assert "/broken?s=0 answers " in done.stderr
     assert "OSError: [Errno 1040] Too many connections" in done.stderr
     assert not left_of(tmp_path)
-
-
-def test_the_present_setting_is_what_uwsgi_reads(tmp_path: Path) -> None:
-    ini = an_ini(tmp_path, INI.replace("processes = 1", "processes = $(HOW_MANY)"))
-    done = tune(
-        *("http://h/?s=0.02", "--ini", ini, "--rps", "40", "--p99", "0.6", "--output", "out"),
-        *("--seconds", "0.3", "--rounds", "1", "--grid", "threads=1"),
-        cwd=tmp_path,
-        HOW_MANY="2",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "At present: 2 x 1, 2 workers" in done.stdout
-    assert {run.sizes for run in read(tmp_path / "out").runs} == {Sizes(2, 1, 2)}

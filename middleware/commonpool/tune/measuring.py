@@ -152,8 +152,9 @@ class Visit:
         url = server.url + measuring.target
         patience = goal.hurry if in_a_hurry else goal.patience
         if not self._warm:
+            warm = min(_WARM_UP, seconds)
             measuring.generator.at_rate(
-                url, rate=max(rps, 1 / _WARM_UP), seconds=_WARM_UP, patience=patience, seed=number
+                url, rate=max(rps, 1 / warm), seconds=warm, patience=patience, seed=number
             )
             self._warm = True
         if self._overloaded:

@@ -113,10 +113,12 @@ def facts(tuning: Tuning, verdict: Verdict) -> dict[str, str]:
         )
     if search is not None and measuring is not None:
         searched = search.seconds or measuring.spent
-        told["Measured"] = (
-            f"{searched:.0f} s of load to find it; all {len(search.settings)} settings measured "
-            f"as the finalists are would be {search.full_seconds:.0f} s "
-            f"({searched / search.full_seconds:.0%})"
+        share = searched / search.full_seconds
+        told["Measured"] = f"{searched:.0f} s of load to find it" + (
+            f"; all {len(search.settings)} settings, each measured as the finalists are, would "
+            f"be {search.full_seconds:.0f} s ({share:.0%})"
+            if share < 1
+            else ""
         )
         told["Took"] = (
             f"{tuning.seconds:.0f} s in all, {search.rounds_made} rounds of the finalists"
