@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from commonpool.chain.measured import Sizes
-from commonpool.tune import edits
+from commonpool.tune import edits, serving
 from commonpool.tune.configuration import ask, find_program
 from commonpool.tune.errors import TuneError
 from commonpool.tune.generator import Generator
@@ -134,6 +135,29 @@ def test_a_mistake_in_the_file_is_what_uwsgi_says_of_it(tmp_path: Path) -> None:
     ini = an_ini(tmp_path, "[uwsgi]\nstrict = true\nproceses = 2\n")
     with pytest.raises(TuneError, match="unknown config directive: proceses"):
         ask(find_program(), ini, tmp_path, os.environ)
+
+
+def test_a_port_that_somebody_else_takes_first_is_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = serving._free_port  # noqa: SLF001 - what others do meanwhile cannot be had otherwise
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        ports = iter([somebody.getsockname()[1]])
+        monkeypatch.setattr(serving, "_free_port", lambda: next(ports, 0) or free())
+        with a_place(tmp_path, an_ini(tmp_path)).serve(Sizes(1, 1, 2)) as server:
+            assert values(server.url, "COMMONPOOL_MAX_WORKERS") == {"COMMONPOOL_MAX_WORKERS": "2"}
+    assert not left_of(tmp_path)
+
+
+def test_without_uwsgi_there_is_nothing_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TuneError, match=r"there is no uwsgi, neither beside .*: pip install uwsgi"):
+        find_program()
 
 
 def test_an_event_loop_has_no_threads_to_vary(tmp_path: Path) -> None:

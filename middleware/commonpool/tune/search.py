@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import optuna
 
 from commonpool.chain.measured import Run, Sizes
-from commonpool.tune.errors import TuneError
+from commonpool.tune.errors import ServerError
 from commonpool.tune.goal import Goal, p99
 from commonpool.tune.grid import size
 from commonpool.tune.measuring import Alone, Measuring
@@ -132,7 +132,8 @@ class Search:
         """Search.
 
         Raises:
-            TuneError: the application comes up with no setting.
+            ServerError: the application comes up with no setting.
+            TuneError: nothing can be measured any more, or written down.
             KeyboardInterrupt: Ctrl-C; what was found until then stays.
         """
         self._leave_out_the_impossible()
@@ -160,7 +161,10 @@ class Search:
     def _leave_out_the_impossible(self) -> None:
         if self.goal.rps is None:
             return
-        for found in self.found.values():
+        every = sorted(self.found.values(), key=lambda found: self.most_possible(found.sizes))
+        if self.most_possible(every[-1].sizes) < self.goal.rps:
+            every = every[:-_FINALISTS]  # nothing can serve it: the best there is are these
+        for found in every:
             most = self.most_possible(found.sizes)
             if most < self.goal.rps:
                 threads = found.sizes.processes * found.sizes.threads
@@ -230,7 +234,7 @@ class Search:
                     rates = self._bisection(found)
                 for rate in rates:
                     self._note(found, visit.load(self.goal, rate, rung, seconds, in_a_hurry=True))
-        except TuneError as error:
+        except ServerError as error:
             self._could_not(found, error)
 
     def _is_hopeless(self, found: Found) -> bool:
@@ -241,7 +245,7 @@ class Search:
             and self.most_possible(found.sizes) < self._best_rate()
         )
 
-    def _could_not(self, found: Found, error: TuneError) -> None:
+    def _could_not(self, found: Found, error: ServerError) -> None:
         found.reason = str(error).partition("\n")[0]
         if all(other.reason for other in self.found.values()):
             raise error
@@ -370,7 +374,7 @@ class Search:
                     )
                     return
                 found.rates.append(self._highest(found, visit.load, number))
-        except TuneError as error:
+        except ServerError as error:
             self._could_not(found, error)
 
     def _highest(
@@ -414,7 +418,7 @@ class Search:
                                 self.plan.at_least(self.plan.seconds / 2),
                             )
                             found.runs.append(run)
-            except TuneError as error:
+            except ServerError as error:
                 self._could_not(found, error)
 
     def _is_over(self) -> bool:
