@@ -266,7 +266,8 @@ def _compared(verdict: Verdict) -> list[str]:
         return [
             (
                 f"At present ({words(present.sizes)}) it is {per_second(present.figure)} "
-                f"requests/s ({per_second(present.interval[0])} to {per_second(present.interval[1])}): "
+                f"requests/s ({per_second(present.interval[0])} to "
+                f"{per_second(present.interval[1])}): "
                 f"{row.figure / present.figure:.1f} times as many."
             )
         ]
