@@ -164,6 +164,8 @@ class Visit:
             load = measuring.generator.at_rate(
                 url, rate=rps, seconds=seconds, patience=patience, seed=1000 + number
             )
+        used = server.processor_seconds() - used
+        server.look_for_workers()  # `max-requests` may have replaced some
         run = Run(
             sizes=server.sizes,
             round=number,
@@ -171,7 +173,7 @@ class Visit:
             seconds=seconds,
             latencies=load.latencies,
             failures=load.failures,
-            processor_seconds=round(server.processor_seconds() - used, 3),
+            processor_seconds=round(max(used, 0.0), 3),
             memory=server.memory(),
             connections=peak.most,
         )

@@ -30,6 +30,7 @@ _MARGIN = 1.25  # by which the unloaded latency may flatter a setting that is th
 _STEP = 1.6  # from one rate to the next, while the highest one is looked for
 _STEPS = 4  # rates of one setting in one rung, at most
 _BISECTIONS = 2
+_FINAL_STEPS = 5  # and in one round of the finals
 _SHORTEST = 1.0  # seconds of a load, unless those of the finalists are shorter
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25)  # of the rate, for the plot of latency against load
@@ -380,22 +381,29 @@ class Search:
     def _highest(
         self, found: Found, load: Callable[[Goal, float, int, float], Run], number: int
     ) -> float:
-        """The highest rate of one round: fine steps from where the search has left it."""
+        """The highest rate of one round, from where the search has left it.
+
+        Steps that grow until one rate is served and another is not, then halves of what is between.
+        """
         rate = found.served or self._first_rate(found.sizes)
-        best, down = 0.0, FINE
+        low, high, step = 0.0, math.inf, FINE
         seconds = self.plan.at_least(self.plan.seconds / 2)
-        for _ in range(_STEPS):
+        for _ in range(_FINAL_STEPS):
             run = load(self.goal, rate, number, seconds)
             found.runs.append(run)
             if self.goal.is_met(run):
-                best = max(best, rate)
-                rate *= FINE
-            elif best:
-                break
+                low = max(low, rate)
             else:
-                rate, down = rate / down, down**2  # it was far too high, perhaps
-        found.served = best or rate
-        return best
+                high = min(high, rate)
+            if low and math.isfinite(high):
+                if high <= low * FINE * 1.001:
+                    break
+                rate = math.sqrt(low * high)
+            else:
+                rate = low * step if low else high / step
+                step **= 2
+        found.served = low or rate
+        return low
 
     def _curves(self) -> None:
         """Other loads on the finalists: for the plots, and for `commonpool plan`."""
