@@ -8,7 +8,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,7 @@ from commonpool.tune.edits import Change
 from commonpool.tune.errors import TuneError
 from commonpool.tune.goal import milliseconds
 from commonpool.tune.grid import words
-from commonpool.tune.search import Found
+from commonpool.tune.search import CURVES, Found
 from commonpool.tune.tuning import Tuning
 from commonpool.tune.verdict import Row, Verdict
 
@@ -151,7 +151,13 @@ def _shown(tuning: Tuning, verdict: Verdict) -> Mapping[Sizes, list[Run]]:
     shown = finalists or [row.sizes for row in verdict.rows][:_MOST_CURVES]
     if verdict.present is not None and verdict.present.sizes not in shown:
         shown.append(verdict.present.sizes)
-    return {sizes: [run for run in tuning.measuring.runs if run.sizes == sizes] for sizes in shown}
+    return {sizes: _long(tuning.measuring.runs, sizes) for sizes in shown}
+
+
+def _long(runs: Sequence[Run], sizes: Sizes) -> list[Run]:
+    """The loads on a setting; of a finalist not the short ones of the search, which waited less."""
+    all_of_it = [run for run in runs if run.sizes == sizes]
+    return [run for run in all_of_it if run.round >= CURVES] or all_of_it
 
 
 def _marks(verdict: Verdict) -> dict[Sizes, str]:

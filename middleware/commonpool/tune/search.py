@@ -77,6 +77,7 @@ class Plan:
         rounds: of the finalists.
         until: when the budget ends, on the monotonic clock.
         search_until: when the finals begin at the latest.
+        finals_until: when the loads for the plots begin at the latest.
         seed: of the orders.
     """
 
@@ -84,6 +85,7 @@ class Plan:
     rounds: int = 4
     until: float = math.inf
     search_until: float = math.inf
+    finals_until: float = math.inf
     seed: int = 1
 
     def at_least(self, seconds: float) -> float:
@@ -303,6 +305,11 @@ class Search:
         self.cut_short = self.cut_short or time.monotonic() > self.plan.search_until
         return time.monotonic() > self.plan.search_until
 
+    def _finals_are_over(self) -> bool:
+        over = time.monotonic() > self.plan.finals_until
+        self.cut_short = self.cut_short or over
+        return over
+
     def _best_rate(self) -> float:
         return max((found.served for found in self.found.values()), default=0.0)
 
@@ -337,7 +344,7 @@ class Search:
         self._rounds(list(dict.fromkeys(chosen)))
         # Those that did well for a moment may not do so for longer: then the next ones' turn has
         # come, the smallest first.
-        while self.goal.rps is not None and not self._is_over():
+        while self.goal.rps is not None and not self._finals_are_over():
             if any(self._meets(sizes) for sizes in self.finalists):
                 return
             rest = [found.sizes for found in ranked if found.sizes not in self.finalists]
@@ -357,11 +364,11 @@ class Search:
         already = [sizes for sizes in self.finalists if self.found[sizes].finals(self.goal.rps)]
         self.finalists = sorted({*already, *chosen}, key=size)
         for number in range(self.plan.rounds):
-            if self._is_over():
+            if number and self._finals_are_over():
                 return
             self.step(f"finals, round {number + 1} of {self.plan.rounds}", len(chosen))
             for sizes in self._random.sample(chosen, len(chosen)):
-                if self._is_over() and number:
+                if number and self._finals_are_over():
                     return
                 self._final(self.found[sizes], FIRST_ROUND + number)
             self.rounds_made = max(self.rounds_made, number + 1)
