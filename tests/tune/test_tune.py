@@ -16,8 +16,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from commonpool.chain.measured import Sizes
+from commonpool.cli.commands import commands
 from commonpool.tune.recording import read
 from tests.helpers import wait_until
 from tests.tune.helpers import INI, an_ini, command, environ, left_of, start, tune
@@ -117,7 +119,7 @@ def test_without_a_rate_the_setting_that_serves_most_is_found(tmp_path: Path) ->
     ini = an_ini(tmp_path)
     done = tune(
         *("http://127.0.0.1/?s=0.05", "--ini", ini, "--p99", "0.4", "--output", "out"),
-        *("--seconds", "0.6", "--rounds", "1", "--grid", "threads=8 processes=1"),
+        *("--seconds", "0.4", "--rounds", "1", "--grid", "threads=8 processes=1"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -234,11 +236,16 @@ URLS = "http://127.0.0.1/"
     ],
 )
 def test_bad_input_is_one_line_at_once(
-    tmp_path: Path, arguments: tuple[str, ...], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     an_ini(tmp_path)
-    done = tune(*arguments, cwd=tmp_path)
-    assert done.returncode == 3
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        done = CliRunner().invoke(commands, ["tune", *arguments])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 3
     assert done.stderr.startswith("commonpool tune: ")
     assert done.stderr.count("\n") == 1, done.stderr
     assert message in done.stderr

@@ -207,6 +207,9 @@ class Search:
                     continue
                 self._visit(found, rung, seconds)
                 trial = trials[found.sizes]
+                if found.reason:
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    continue
                 trial.report(self._score(found), step=_KEPT**rung)
                 if trial.should_prune():
                     study.tell(trial, state=optuna.trial.TrialState.PRUNED)
