@@ -79,7 +79,7 @@ def test_when_the_time_is_over_what_there_is_is_decided_upon(measuring: Measurin
     settings = [Sizes(1, threads, 1) for threads in (4, 5, 6, 7, 8, 9)]
     now = time.monotonic()
     found = search(
-        measuring, Goal(0.5, 10), settings, search_until=now, finals_until=now, until=now
+        measuring, Goal(0.5, 35), settings, search_until=now, finals_until=now, until=now
     )
     found.run()
     assert found.cut_short
