@@ -1,0 +1,253 @@
+"""The model's parameters, from measurements.
+
+What is measured directly is taken as it is: the times of single requests, the processor seconds of
+the worker processes, the tasks. Two parameters are fitted to the p50 and the p99 of the loads, by
+the method of simulated moments (D. McFadden, Econometrica 57(5), 1989; here the moments are
+quantiles, and the distance is that of least absolute deviations, to which one run in which the
+machine did something else matters little):
+
+- ``contended``, the seconds of a core that a request costs outside the worker processes;
+- ``tail``, by which the p99 is longer than the model's: pauses of the machine and of the database
+  that no single request alone has met.
+
+The loads are drawn once for each of some values of ``contended``, always with the same random
+numbers, and read off between them, so that a fit, and each of the bootstrap's, costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from commonpool.chain.measured import Measurements
+from commonpool.plan import simulation
+from commonpool.plan.loads import Load, processor_seconds, usable
+from commonpool.plan.model import Host, Request, most_contended
+from commonpool.plan.stations import Numbers
+
+_GRID = 10  # values of `contended` for which loads are drawn
+_DRAWN = 2500  # requests for each of them and each load
+_FINE = 200  # values between them that are looked at
+
+_REPLICATES = 24
+_PREDICTED = 4000  # requests of a prediction, for each of the replicates
+_COVERED = 0.9
+_SEED = 1
+
+_P50, _P99 = 0, 1
+_SCALES = np.array([0.15, 0.30])  # errors that weigh the same: what p50 and p99 are to be within
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number and 90 % of what it may be.
+
+    Attributes:
+        value: seconds.
+        low: seconds.
+        high: seconds.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is expected of requests, in seconds."""
+
+    p50: Estimate
+    p99: Estimate
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What one fit has found.
+
+    Attributes:
+        request: what one needs; with the parameter ``contended``.
+        tail: by which the p99 is longer than the model's.
+    """
+
+    request: Request
+    tail: float
+
+    def quantiles(
+        self, host: Host, rps: float, *, requests: int, seed: int, seconds: float | None = None
+    ) -> Numbers:
+        """The p50 and the p99 at a rate, in seconds; see `simulation.latencies`."""
+        taken = simulation.latencies(
+            host.times(self.request),
+            self.request.relative,
+            rps,
+            requests=requests,
+            seed=seed,
+            seconds=seconds,
+        )
+        return np.array(simulation.quantiles(taken)) * (1.0, self.tail)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The fitted model, and how sure it is.
+
+    Attributes:
+        measurements: that it was fitted to.
+        loads: those that were used.
+        parameters: of the best fit.
+        replicates: parameters of fits to measurements that were drawn from these (bootstrap).
+        residuals: for each load, by how much the logarithms of its p50 and p99 are above the
+            model's.
+    """
+
+    measurements: Measurements
+    loads: Sequence[Load]
+    parameters: Parameters
+    replicates: Sequence[Parameters]
+    residuals: Numbers
+
+    def errors(self) -> Numbers:
+        """The median of the absolute errors of p50 and p99, as a share, on what was fitted."""
+        return np.median(np.abs(np.exp(-self.residuals) - 1), axis=0)
+
+    def margin(self) -> float:
+        """By which the p99 may be longer than expected, for quick decisions."""
+        return float(np.exp(np.quantile(np.maximum(self.residuals[:, _P99], 0.0), 0.75)))
+
+    def predict(
+        self, host: Host, rps: float, *, elsewhere: bool, seconds: float | None = None, seed: int = 1
+    ) -> Prediction:
+        """What a host would take for its requests.
+
+        Args:
+            host: which.
+            rps: requests a second; less than its capacity, see `Host.capacity`.
+            elsewhere: whether the database has a machine of its own, with room; else it shares the
+                host, as where it was measured.
+            seconds: of the load, where it does not go on for long.
+            seed: of what is drawn.
+        """
+
+        def drawn(parameters: Parameters, requests: int, number: int) -> Numbers:
+            request = parameters.request.elsewhere() if elsewhere else parameters.request
+            asked = replace(parameters, request=request)
+            return asked.quantiles(host, rps, requests=requests, seed=number, seconds=seconds)
+
+        best = drawn(self.parameters, 4 * _PREDICTED, seed)
+        # A replicate's error is that of its parameters and of its draws; to it comes what the model
+        # did not explain of the loads that it knew.
+        several = np.log(
+            [
+                drawn(parameters, _PREDICTED, seed + number)
+                for number, parameters in enumerate(self.replicates, start=1)
+            ]
+        )
+        spread = (several[:, None, :] - np.median(several, axis=0)) + self.residuals[None, :, :]
+        spread = spread.reshape(-1, 2)
+        ends = np.quantile(spread, ((1 - _COVERED) / 2, (1 + _COVERED) / 2), axis=0)
+        low = best * np.exp(np.minimum(ends[0], 0.0))
+        high = best * np.exp(np.maximum(ends[1], 0.0))
+        estimates = [Estimate(*map(float, three)) for three in zip(best, low, high, strict=True)]
+        return Prediction(estimates[_P50], estimates[_P99])
+
+
+def fit(measurements: Measurements, *, seed: int = _SEED) -> Fit:
+    """Fit the model.
+
+    Args:
+        measurements: of `commonpool tune`.
+        seed: of what is drawn; the same fit for the same seed.
+
+    Raises:
+        PlanError: too little was measured.
+    """
+    loads = usable(measurements)
+    processor = processor_seconds(measurements)
+    tasks, cores = measurements.tasks_per_request, measurements.cores
+    mean = float(np.mean(measurements.unloaded))
+    most = most_contended(min(processor, mean), max(tasks, 1.0), cores, mean)
+    grid = np.linspace(0.0, most, _GRID)
+    drawn = np.array([_drawn(measurements, processor, value, loads, seed) for value in grid])
+    measured = np.log([load.quantiles() for load in loads])
+    weights = np.sqrt([load.requests for load in loads])
+
+    def parameters(found: tuple[float, float], unloaded: Sequence[float]) -> Parameters:
+        return Parameters(
+            Request.of(processor, found[0], tasks, cores, unloaded), float(np.exp(found[1]))
+        )
+
+    best = _nearest(grid, drawn, measured, weights)
+    random = np.random.default_rng(seed)
+    replicates = []
+    for _ in range(_REPLICATES):
+        picked = random.integers(len(loads), size=len(loads))
+        other = np.log([loads[number].resampled(random) for number in picked])
+        found = _nearest(grid, drawn[:, picked], other, weights[picked])
+        alone = random.choice(np.asarray(measurements.unloaded), len(measurements.unloaded))
+        replicates.append(parameters(found, alone.tolist()))
+    return Fit(
+        measurements,
+        loads,
+        parameters(best, measurements.unloaded),
+        replicates,
+        measured - (_between(grid, drawn, best[0]) + (0.0, best[1])),
+    )
+
+
+def _drawn(
+    measurements: Measurements, processor: float, contended: float, loads: Sequence[Load], seed: int
+) -> Numbers:
+    """The logarithms of the model's p50 and p99 of each load, without the parameter ``tail``."""
+    request = Request.of(
+        processor,
+        contended,
+        measurements.tasks_per_request,
+        measurements.cores,
+        measurements.unloaded,
+    )
+    model = Parameters(request, 1.0)
+    return np.log(
+        [
+            model.quantiles(
+                Host(measurements.cores, load.sizes),
+                load.rps,
+                requests=_DRAWN,
+                seed=seed,
+                seconds=load.seconds,
+            )
+            for load in loads
+        ]
+    )
+
+
+def _nearest(
+    grid: Numbers, drawn: Numbers, measured: Numbers, weights: Numbers
+) -> tuple[float, float]:
+    """``contended``, and the logarithm of ``tail``, with the least absolute deviations."""
+    best, least = (0.0, 0.0), np.inf
+    for value in np.linspace(grid[0], grid[-1], _FINE):
+        apart = measured - _between(grid, drawn, value)
+        tail = _weighted_median(apart[:, _P99], weights)
+        apart[:, _P99] -= tail
+        distance = float((np.abs(apart / _SCALES).sum(axis=1) * weights).sum())
+        if distance < least:
+            best, least = (float(value), tail), distance
+    return best
+
+
+def _between(grid: Numbers, drawn: Numbers, value: float) -> Numbers:
+    """What was drawn for two neighbours, interpolated."""
+    right = int(np.clip(np.searchsorted(grid, value), 1, len(grid) - 1))
+    width = grid[right] - grid[right - 1]
+    share = (value - grid[right - 1]) / width if width > 0 else 0.0
+    between: Numbers = (1 - share) * drawn[right - 1] + share * drawn[right]
+    return between
+
+
+def _weighted_median(values: Numbers, weights: Numbers) -> float:
+    order = np.argsort(values)
+    summed = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(summed, summed[-1] / 2)])

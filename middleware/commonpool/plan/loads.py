@@ -1,0 +1,129 @@
+"""The loads among the measurements to which a model can be fitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from commonpool.chain.measured import Measurements, Run, Sizes
+from commonpool.plan.errors import PlanError
+from commonpool.plan.stations import Numbers
+
+LEAST_REQUESTS = 30
+"""Answers that a load needs: below that its p99 is one request's time."""
+
+LEAST_LOADS = 3
+"""Loads that a fit needs: it has two parameters, and one more shows whether they are any good."""
+
+_LEAST_UNLOADED = 10
+_MOST_FAILURES = 0.01  # of the requests; what fails late has no latency, and the p99 then misses it
+_BLOCKS = 20  # in which latencies are resampled: neighbours were under way together, and are alike
+
+
+@dataclass(frozen=True)
+class Load:
+    """All runs of one rate on one setting.
+
+    Attributes:
+        sizes: of the server.
+        rps: requests that were due in a second.
+        seconds: of one run, the median.
+        rounds: the latencies of each run, in seconds.
+    """
+
+    sizes: Sizes
+    rps: float
+    seconds: float
+    rounds: Sequence[Numbers]
+
+    @property
+    def requests(self) -> int:
+        """That were answered."""
+        return sum(map(len, self.rounds))
+
+    def quantiles(self) -> Numbers:
+        """The p50 and the p99, in seconds."""
+        return np.quantile(np.concatenate(self.rounds), (0.5, 0.99))
+
+    def resampled(self, draws: np.random.Generator) -> Numbers:
+        """The p50 and the p99 of other rounds: drawn with replacement, and blocks within each."""
+        picked = draws.integers(len(self.rounds), size=len(self.rounds))
+        return np.quantile(
+            np.concatenate([_blocks(self.rounds[number], draws) for number in picked]), (0.5, 0.99)
+        )
+
+
+def _blocks(values: Numbers, draws: np.random.Generator) -> Numbers:
+    length = max(len(values) // _BLOCKS, 1)
+    starts = draws.integers(len(values), size=math.ceil(len(values) / length))
+    return values[((starts[:, None] + np.arange(length)) % len(values)).ravel()[: len(values)]]
+
+
+def usable(measurements: Measurements) -> list[Load]:
+    """The loads that were answered, and long enough, the smallest rate first.
+
+    Raises:
+        PlanError: too little was measured; it says what to run.
+    """
+    if len(measurements.unloaded) < _LEAST_UNLOADED:
+        raise PlanError(
+            f"{len(measurements.unloaded)} requests were measured alone, {_LEAST_UNLOADED} are "
+            f"needed: run {command(measurements)}"
+        )
+    if not (measurements.cores >= 1 and all(map(_is_time, measurements.unloaded))):
+        raise PlanError(f"the measurements are broken: run {command(measurements)} again")
+    groups: dict[tuple[Sizes, float], list[Run]] = {}
+    for run in measurements.runs:
+        if _is_usable(run):
+            groups.setdefault((run.sizes, run.rps), []).append(run)
+    loads = [
+        Load(
+            sizes,
+            rps,
+            float(np.median([run.seconds for run in runs])),
+            [np.asarray(run.latencies, dtype=np.float64) for run in runs],
+        )
+        for (sizes, rps), runs in groups.items()
+    ]
+    loads = [load for load in loads if load.requests >= LEAST_REQUESTS]
+    if len(loads) < LEAST_LOADS or len({load.rps for load in loads}) < 2:  # noqa: PLR2004
+        raise PlanError(
+            f"{len(loads)} loads can be used, {LEAST_LOADS} at two rates are needed, each answered "
+            f"well at least {LEAST_REQUESTS} times: run {command(measurements)}"
+        )
+    return sorted(loads, key=lambda load: (load.rps, load.sizes.processes, load.sizes.threads))
+
+
+def processor_seconds(measurements: Measurements) -> float:
+    """Seconds of a core for one request in its worker process: under load, else of one alone."""
+    runs = [run for run in measurements.runs if _is_usable(run) and run.processor_seconds > 0]
+    used = sum(run.processor_seconds for run in runs)
+    answered = sum(len(run.latencies) + sum(run.failures.values()) for run in runs)
+    return used / answered if answered else max(measurements.processor_seconds_per_request, 0.0)
+
+
+def command(measurements: Measurements) -> str:
+    """What is to be run for (more) measurements."""
+    return f"commonpool tune {measurements.url} --ini {measurements.ini}"
+
+
+def _is_usable(run: Run) -> bool:
+    failed = sum(run.failures.values())
+    return (
+        run.rps > 0
+        and math.isfinite(run.rps)
+        and run.seconds > 0
+        and math.isfinite(run.seconds)
+        and len(run.latencies) > 0
+        and failed <= _MOST_FAILURES * len(run.latencies)
+        and all(map(_is_time, run.latencies))
+        and min(run.sizes.processes, run.sizes.threads) >= 1
+        and run.sizes.max_workers >= 0
+    )
+
+
+def _is_time(seconds: float) -> bool:
+    return math.isfinite(seconds) and seconds > 0
