@@ -1,14 +1,16 @@
 """The model's parameters, from measurements.
 
 What is measured directly is taken as it is: the times of single requests, the processor seconds of
-the worker processes, the tasks. Two parameters are fitted to the p50 and the p99 of the loads, by
+the worker processes, the tasks. Three parameters are fitted to the p50 and the p99 of the loads, by
 the method of simulated moments (D. McFadden, Econometrica 57(5), 1989; here the moments are
 quantiles, and the distance is that of least absolute deviations, to which one run in which the
 machine did something else matters little):
 
 - ``contended``, the seconds of a core that a request costs outside the worker processes;
-- ``tail``, by which the p99 is longer than the model's: pauses of the machine and of the database
-  that no single request alone has met.
+- ``scale``, by which all requests took longer than those alone, the machine having been slower or
+  faster meanwhile. Those alone count as one more load here, for which it is 1;
+- ``tail``, by which the p99 is longer than the model's beyond that: pauses of the machine and of
+  the database that no single request alone has met.
 
 The loads are drawn once for each of some values of ``contended``, always with the same random
 numbers, and read off between them, so that a fit, and each of the bootstrap's, costs nothing.
@@ -69,11 +71,13 @@ class Parameters:
 
     Attributes:
         request: what one needs; with the parameter ``contended``.
-        tail: by which the p99 is longer than the model's.
+        scale: by which all take longer than the model has it.
+        tail: by which the p99 is longer than the model's beyond that.
     """
 
     request: Request
-    tail: float
+    scale: float = 1.0
+    tail: float = 1.0
 
     def quantiles(
         self, host: Host, rps: float, *, requests: int, seed: int, seconds: float | None = None
@@ -87,7 +91,7 @@ class Parameters:
             seed=seed,
             seconds=seconds,
         )
-        return np.array(simulation.quantiles(taken)) * (1.0, self.tail)
+        return np.array(simulation.quantiles(taken)) * (self.scale, self.scale * self.tail)
 
 
 @dataclass(frozen=True)
@@ -174,33 +178,34 @@ def fit(measurements: Measurements, *, seed: int = _SEED) -> Fit:
     measured = np.log([load.quantiles() for load in loads])
     weights = np.sqrt([load.requests for load in loads])
 
-    def parameters(found: tuple[float, float], unloaded: Sequence[float]) -> Parameters:
-        return Parameters(
-            Request.of(processor, found[0], tasks, cores, unloaded), float(np.exp(found[1]))
-        )
+    alone = float(np.sqrt(len(measurements.unloaded)))
 
-    best = _nearest(grid, drawn, measured, weights)
+    def parameters(found: _Found, unloaded: Sequence[float]) -> Parameters:
+        request = Request.of(processor, found.contended, tasks, cores, unloaded)
+        return Parameters(request, float(np.exp(found.scale)), float(np.exp(found.tail)))
+
+    best = _nearest(grid, drawn, measured, weights, alone)
     random = np.random.default_rng(seed)
     replicates = []
     for _ in range(_REPLICATES):
         picked = random.integers(len(loads), size=len(loads))
         other = np.log([loads[number].resampled(random) for number in picked])
-        found = _nearest(grid, drawn[:, picked], other, weights[picked])
-        alone = random.choice(np.asarray(measurements.unloaded), len(measurements.unloaded))
-        replicates.append(parameters(found, alone.tolist()))
+        found = _nearest(grid, drawn[:, picked], other, weights[picked], alone)
+        unloaded = random.choice(np.asarray(measurements.unloaded), len(measurements.unloaded))
+        replicates.append(parameters(found, unloaded.tolist()))
     return Fit(
         measurements,
         loads,
         parameters(best, measurements.unloaded),
         replicates,
-        measured - (_between(grid, drawn, best[0]) + (0.0, best[1])),
+        measured - _between(grid, drawn, best.contended) - (best.scale, best.scale + best.tail),
     )
 
 
 def _drawn(
     measurements: Measurements, processor: float, contended: float, loads: Sequence[Load], seed: int
 ) -> Numbers:
-    """The logarithms of the model's p50 and p99 of each load, without the parameter ``tail``."""
+    """The logarithms of the model's p50 and p99 of each load, ``scale`` and ``tail`` being 1."""
     request = Request.of(
         processor,
         contended,
@@ -208,7 +213,7 @@ def _drawn(
         measurements.cores,
         measurements.unloaded,
     )
-    model = Parameters(request, 1.0)
+    model = Parameters(request)
     return np.log(
         [
             model.quantiles(
@@ -223,18 +228,34 @@ def _drawn(
     )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The parameters of one fit; ``scale`` and ``tail`` as logarithms."""
+
+    contended: float = 0.0
+    scale: float = 0.0
+    tail: float = 0.0
+
+
 def _nearest(
-    grid: Numbers, drawn: Numbers, measured: Numbers, weights: Numbers
-) -> tuple[float, float]:
-    """``contended``, and the logarithm of ``tail``, with the least absolute deviations."""
-    best, least = (0.0, 0.0), np.inf
+    grid: Numbers, drawn: Numbers, measured: Numbers, weights: Numbers, alone: float
+) -> _Found:
+    """The parameters with the least absolute deviations.
+
+    For each value of ``contended`` the others are weighted medians, which is what makes absolute
+    deviations least.
+    """
+    best, least = _Found(), np.inf
     for value in np.linspace(grid[0], grid[-1], _FINE):
         apart = measured - _between(grid, drawn, value)
+        scale = _weighted_median(np.append(apart[:, _P50], 0.0), np.append(weights, alone))
+        apart -= scale
         tail = _weighted_median(apart[:, _P99], weights)
         apart[:, _P99] -= tail
         distance = float((np.abs(apart / _SCALES).sum(axis=1) * weights).sum())
+        distance += alone * abs(scale) / _SCALES[_P50]
         if distance < least:
-            best, least = (float(value), tail), distance
+            best, least = _Found(float(value), scale, tail), distance
     return best
 
 
