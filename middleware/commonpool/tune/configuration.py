@@ -64,7 +64,15 @@ _LEFT_OUT = {
     *("socket", "s", "uwsgi-socket", "map-socket", "shared-socket", "undeferred-shared-socket"),
     *("socket-protocol", "protocol", "chmod-socket", "chown-socket", "chmod", "chown"),
     *("cron", "cron2", "unique-cron", "cron-harakiri", "idle", "die-on-idle"),
-    *("logger", "req-logger", "logger-list", "log-master-bufsize", "syslog", "rsyslog", "log-syslog"),
+    *(
+        "logger",
+        "req-logger",
+        "logger-list",
+        "log-master-bufsize",
+        "syslog",
+        "rsyslog",
+        "log-syslog",
+    ),
     *("py-autoreload", "python-autoreload", "py-auto-reload", "fallback-config", "metrics-dir"),
     *("M-fifo", "d", "binary-path", "lock-engine", "pidfile2", "snapshot"),
 }

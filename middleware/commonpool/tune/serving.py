@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import psutil
 from commonpool.chain.measured import Sizes
 from commonpool.tune import configuration
 from commonpool.tune.errors import TuneError
+from commonpool.tune.grid import words
 from commonpool.tune.unix_peers import peer_names, socket_inodes
 
 _START_LIMIT = 60.0  # seconds for every worker process to load the application
@@ -32,6 +33,8 @@ _LINES = 8  # of the log, in an error
 _DATABASE_PORTS = {1433, 1521, 3306, 5432, 6432, 26257, 33060}
 _DATABASE_SOCKETS = re.compile(r"mysql|maria|\.s\.PGSQL")
 _DATABASE_URL = re.compile(r"^(mysql|mariadb|postgres\w*|mssql|oracle|cockroachdb)(\+\w+)?://")
+
+_ERROR = r"^[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*$"
 
 # Ends the program when this process is killed outright, which leaves it no time to do so itself.
 _TETHER = (
@@ -49,6 +52,7 @@ class Server:
         url: that it answers on, without a path.
         sizes: of it.
         log: its log.
+        workers: its worker processes.
     """
 
     url: str
@@ -57,12 +61,12 @@ class Server:
     _process: subprocess.Popen[bytes]
     _stats: Path
     _ports: set[int]
-    _workers: list[psutil.Process] = field(default_factory=list)
+    workers: list[psutil.Process] = field(default_factory=list)
 
     def processor_seconds(self) -> float:
         """That the worker processes have used until now."""
         used = 0.0
-        for worker in self._workers:
+        for worker in self.workers:
             with suppress(psutil.Error):
                 times = worker.cpu_times()
                 used += times.user + times.system
@@ -71,7 +75,7 @@ class Server:
     def memory(self) -> list[int]:
         """Bytes of each worker process: its own, and its share of what it shares (PSS)."""
         sizes = []
-        for worker in self._workers:
+        for worker in self.workers:
             with suppress(psutil.Error):
                 told = worker.memory_full_info()
                 sizes.append(int(getattr(told, "pss", told.rss)))
@@ -81,7 +85,7 @@ class Server:
         """To databases, of all worker processes at this moment: TCP, and UNIX sockets."""
         names = peer_names()
         count = 0
-        for worker in self._workers:
+        for worker in self.workers:
             with suppress(psutil.Error):
                 count += sum(
                     bool(it.raddr) and it.raddr.port in self._ports
@@ -101,13 +105,15 @@ class Server:
             TuneError: it has ended; with the last lines of its log.
         """
         if _has_ended(self._process):
-            raise TuneError(f"uWSGI ended by itself with {_words(self.sizes)}{tail(self.log)}")
+            raise TuneError(f"uWSGI ended by itself with {words(self.sizes)}{tail(self.log)}")
 
     def last_error(self) -> str:
         """The last line of the log that looks like an exception; empty where there is none."""
         with suppress(OSError):
             text = self.log.read_bytes()[-200_000:].decode(errors="replace")
-            found = re.findall(r"^(?:[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*)$", text, re.M)
+            found = re.findall(
+                r"^(?:[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*)$", text, re.MULTILINE
+            )
             return found[-1][:200] if found else ""
         return ""
 
@@ -121,7 +127,7 @@ class Server:
                     workers = json.load(answer)["workers"]
             if not all(worker["pid"] > 0 and worker["apps"] for worker in workers):
                 return False
-            self._workers = [psutil.Process(worker["pid"]) for worker in workers]
+            self.workers = [psutil.Process(worker["pid"]) for worker in workers]
         except (OSError, ValueError, KeyError, psutil.Error):
             return False
         return True
@@ -167,7 +173,7 @@ class Place:
         """
         environ = self.environ_for(sizes)
         # Under /tmp whatever TMPDIR says: the path of a UNIX socket has 107 bytes at most.
-        with tempfile.TemporaryDirectory(prefix="commonpool-tune-", dir="/tmp") as name:  # noqa: S108
+        with tempfile.TemporaryDirectory(prefix="commonpool-tune-", dir="/tmp") as name:
             folder = Path(name)
             placeholders = {
                 placeholder: getattr(sizes, option)
@@ -189,7 +195,7 @@ class Place:
                 _wait_until_ready(server, process)
                 yield server
             finally:
-                _stop(process)
+                _stop(process, server.workers)
 
     def _start(self, ini: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
         # A variable UWSGI_* is an option to uWSGI, and has been read with the file.
@@ -229,29 +235,42 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
     while not server.look_for_workers():
         if _has_ended(process):
             raise TuneError(
-                f"the application does not start with {_words(server.sizes)}{tail(server.log)}"
+                f"the application does not start with {words(server.sizes)}{tail(server.log)}"
             )
         if time.monotonic() > end:
             raise TuneError(
                 f"the application was not loaded after {_START_LIMIT:g} s with "
-                f"{_words(server.sizes)}{tail(server.log)}"
+                f"{words(server.sizes)}{tail(server.log)}"
             )
         time.sleep(_LOOK)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server and all its process group, in good order where that takes no time."""
+def _stop(process: subprocess.Popen[bytes], workers: Sequence[psutil.Process]) -> None:
+    """End a server and all its process group; its worker processes in good order, if they can.
+
+    The master notices a second later that they have ended, which is not waited for.
+    """
     try:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGQUIT)
         end = time.monotonic() + _STOP_GRACE
         while not _has_ended(process) and time.monotonic() < end:
+            if workers and not any(_runs(worker) for worker in workers):
+                break
             time.sleep(_LOOK)
     finally:
         # Before it is reaped: until then its id, and so that of its group, stays its own.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _runs(worker: psutil.Process) -> bool:
+    try:
+        status: str = worker.status()
+        return status != "zombie"
+    except psutil.Error:
+        return False
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -279,7 +298,3 @@ def _ports(environ: Mapping[str, str], found: configuration.Configuration) -> se
             with suppress(ValueError):
                 ports.add(urlsplit(url).port or 0)
     return ports - {0}
-
-
-def _words(sizes: Sizes) -> str:
-    return f"{sizes.processes} processes x {sizes.threads} threads, {sizes.max_workers} workers"

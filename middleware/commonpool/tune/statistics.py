@@ -89,7 +89,8 @@ def _resampled(latencies: _Numbers, draws: np.random.Generator) -> _Numbers:
     length = max(len(latencies) // _BLOCKS, 1)
     starts = draws.integers(len(latencies), size=math.ceil(len(latencies) / length))
     picked = (starts[:, None] + np.arange(length)) % len(latencies)
-    return latencies[picked.ravel()[: len(latencies)]]
+    sample: _Numbers = latencies[picked.ravel()[: len(latencies)]]
+    return sample
 
 
 def _means(values: Sequence[float], draws: np.random.Generator) -> _Numbers:
@@ -105,5 +106,3 @@ def _interval(values: _Numbers) -> tuple[float, float]:
         return -math.inf, math.inf
     low, high = np.quantile(values, (0.025, 0.975), method="nearest")
     return float(low), float(high)
-
-

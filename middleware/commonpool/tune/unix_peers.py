@@ -51,7 +51,7 @@ def socket_inodes(pid: int) -> set[int]:
     with suppress(OSError):
         for entry in os.scandir(f"/proc/{pid}/fd"):
             with suppress(OSError, ValueError):
-                target = os.readlink(entry.path)
+                target = os.readlink(entry.path)  # noqa: PTH115
                 if target.startswith("socket:["):
                     inodes.add(int(target[8:-1]))
     return inodes

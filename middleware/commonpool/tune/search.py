@@ -1,0 +1,387 @@
+"""Which settings are measured, how often, and at which load.
+
+Successive halving: all settings are measured for a short time, a third of them goes on for twice as
+long, and so on until a few are left, which are then measured in several rounds. Which ones go on is
+for Optuna to say (`SuccessiveHalvingPruner`). Within a round the order is a random one, so that a
+machine that gets slower meanwhile does not favour those who came first.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+
+from commonpool.chain.measured import Run, Sizes
+from commonpool.tune.errors import TuneError
+from commonpool.tune.goal import Goal, p99
+from commonpool.tune.grid import size
+from commonpool.tune.measuring import Alone, Measuring
+
+_KEPT = 3  # one of so many goes on to the next rung
+_FINALISTS = 3  # beside the present setting
+_MARGIN = 1.25  # by which the unloaded latency may flatter a setting that is then not measured
+
+_STEP = 1.6  # from one rate to the next, while the highest one is looked for
+_FINE = 1.12  # and in the rounds of the finalists
+_STEPS = 5  # rates of one setting in one rung, at most
+_BISECTIONS = 2
+_SHORTEST = 1.0  # seconds of a load
+
+_FRACTIONS = (0.25, 0.5, 0.75, 1.25)  # of the rate, for the plot of latency against load
+
+
+@dataclass
+class Found:
+    """What is known of one setting.
+
+    Attributes:
+        sizes: it.
+        runs: loads on it, in order.
+        rates: the highest that each round of the finals has found, where no rate was given.
+        served: the highest rate at which the goal was met; 0 for none.
+        failed: the lowest at which it was not.
+        reason: why it was not measured, or could not be.
+    """
+
+    sizes: Sizes
+    runs: list[Run] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    served: float = 0.0
+    failed: float = math.inf
+    reason: str = ""
+
+    def finals(self, rps: float | None) -> list[Run]:
+        """The loads of the rounds, at a rate."""
+        return [run for run in self.runs if run.round >= FIRST_ROUND and run.rps == rps]
+
+
+FIRST_ROUND = 100
+"""The number of the finalists' first round; below it are the rungs of the search."""
+
+
+@dataclass
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        seconds: of a finalist's load in one round.
+        rounds: of the finalists.
+        until: when the budget ends, on the monotonic clock.
+        seed: of the orders.
+    """
+
+    seconds: float = 6.0
+    rounds: int = 4
+    until: float = math.inf
+    seed: int = 1
+
+    def is_over(self) -> bool:
+        """Whether the budget is spent."""
+        return time.monotonic() > self.until
+
+
+@dataclass
+class Search:
+    """Looks for the best setting of several.
+
+    Attributes:
+        measuring: makes the measurements.
+        goal: what is asked.
+        settings: among which, the smallest first.
+        present: one of them, which is always measured in the end.
+        alone: what one request costs.
+        cores: of the machine.
+        plan: how much is measured.
+        step: is called with what is done next, and how many measurements are to come in it.
+    """
+
+    measuring: Measuring
+    goal: Goal
+    settings: Sequence[Sizes]
+    present: Sizes
+    alone: Alone
+    cores: int
+    plan: Plan
+    step: Callable[[str, int], None]
+
+    found: dict[Sizes, Found] = field(default_factory=dict)
+    finalists: list[Sizes] = field(default_factory=list)
+    rounds_made: int = 0
+    cut_short: bool = False
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.found = {sizes: Found(sizes) for sizes in self.settings}
+        self._random = random.Random(self.plan.seed)  # noqa: S311 - orders, not secrets
+
+    def run(self) -> None:
+        """Search.
+
+        Raises:
+            TuneError: the application comes up with no setting.
+            KeyboardInterrupt: Ctrl-C; what was found until then stays.
+        """
+        self._leave_out_the_impossible()
+        self._halve()
+        self._finals()
+        self.seconds = self.measuring.spent
+        self._curves()
+
+    @property
+    def full_seconds(self) -> float:
+        """Seconds that all settings would take, measured as the finalists are."""
+        loads = 1 if self.goal.rps is not None else _STEPS
+        return len(self.settings) * self.plan.rounds * self.plan.seconds * loads
+
+    def candidates(self) -> list[Found]:
+        """Those that may be measured."""
+        return [found for found in self.found.values() if not found.reason]
+
+    # What cannot be is not measured.
+
+    def most_possible(self, sizes: Sizes) -> float:
+        """Requests a second that so many threads can serve at most, if each were alone."""
+        return sizes.processes * sizes.threads / min(self.alone.latencies) * _MARGIN
+
+    def _leave_out_the_impossible(self) -> None:
+        if self.goal.rps is None:
+            return
+        for found in self.found.values():
+            most = self.most_possible(found.sizes)
+            if most < self.goal.rps:
+                found.reason = (
+                    f"{found.sizes.processes * found.sizes.threads} request threads serve "
+                    f"{most:.0f} requests/s at most"
+                )
+
+    # The search.
+
+    def _halve(self) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            sampler=optuna.samplers.RandomSampler(seed=self.plan.seed),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_KEPT),
+        )
+        left = self.candidates()
+        trials = {}
+        for found in left:
+            study.enqueue_trial({"setting": self.settings.index(found.sizes)})
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trials[found.sizes] = study.ask(
+                    {"setting": optuna.distributions.IntDistribution(0, len(self.settings) - 1)}
+                )
+        rung = 0
+        while len(left) > _FINALISTS and not self._is_over():
+            seconds = max(self.plan.seconds / _FINALISTS * 2 ** (rung - 1), _SHORTEST)
+            self.step(f"search, rung {rung + 1}: {len(left)} settings", len(left))
+            stay = []
+            for found in self._random.sample(left, len(left)):
+                if self._is_over():
+                    stay.append(found)  # not measured again, but not worse either
+                    continue
+                self._visit(found, rung, seconds)
+                trial = trials[found.sizes]
+                trial.report(self._score(found), step=_KEPT**rung)
+                if trial.should_prune():
+                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                else:
+                    stay.append(found)
+            if len(stay) == len(left):
+                break
+            left, rung = stay, rung + 1
+        self.finalists = [found.sizes for found in sorted(left, key=self._score)]
+
+    def _visit(self, found: Found, rung: int, seconds: float) -> None:
+        if self.goal.rps is None and self.most_possible(found.sizes) < self._best_rate():
+            found.reason = f"serves {self.most_possible(found.sizes):.0f} requests/s at most"
+            return
+        try:
+            with self.measuring.on(found.sizes) as visit:
+                if self.goal.rps is not None:
+                    rates = iter([self.goal.rps])
+                elif rung == 0:
+                    rates = self._ladder(found)
+                else:
+                    rates = self._bisection(found)
+                for rate in rates:
+                    self._note(found, visit.load(self.goal, rate, rung, seconds))
+        except TuneError as error:
+            self._could_not(found, error)
+
+    def _could_not(self, found: Found, error: TuneError) -> None:
+        found.reason = str(error).partition("\n")[0]
+        if all(other.reason for other in self.found.values()):
+            raise error
+
+    def _note(self, found: Found, run: Run) -> bool:
+        found.runs.append(run)
+        met = self.goal.is_met(run)
+        if met:
+            found.served = max(found.served, run.rps)
+        else:
+            found.failed = min(found.failed, run.rps)
+        return met
+
+    def _ladder(self, found: Found) -> Iterator[float]:
+        """Rates upwards until one is too high, or downwards until one is not."""
+        rate = self._first_rate(found.sizes)
+        for _ in range(_STEPS):
+            yield rate
+            if found.served and math.isfinite(found.failed):
+                return
+            rate = rate * _STEP if found.served else rate / _STEP
+
+    def _bisection(self, found: Found) -> Iterator[float]:
+        low, high = found.served, found.failed
+        if not low or not math.isfinite(high):
+            yield from self._ladder(found)
+            return
+        low, high = min(low, high / _FINE), max(high, low * _FINE)
+        for _ in range(_BISECTIONS):
+            rate = math.sqrt(low * high)
+            yield rate
+            if self.goal.is_met(found.runs[-1]):
+                low = rate
+            else:
+                high = rate
+
+    def _first_rate(self, sizes: Sizes) -> float:
+        """Half of what threads and cores could serve, if nothing else were in the way."""
+        threads = sizes.processes * sizes.threads / self.alone.median
+        used = self.alone.processor_seconds
+        cores = min(self.cores, sizes.processes) / used if used > 0 else math.inf
+        return max(0.5 * min(threads, cores), 0.2)
+
+    def _best_rate(self) -> float:
+        return max((found.served for found in self.found.values()), default=0.0)
+
+    def _score(self, found: Found) -> float:
+        """What a setting is ranked by: the smaller, the better.
+
+        With a rate: those that meet the goal by their size, below 1; the others by how far they
+        miss it. Without one: by the highest rate.
+        """
+        if found.reason or not found.runs:
+            return math.inf if found.reason else 1e9
+        if self.goal.rps is None:
+            low, high = found.served, found.failed
+            if not low:
+                return -0.01 * high if math.isfinite(high) else 1e9
+            return -math.sqrt(low * high) if math.isfinite(high) and high > low else -low
+        run = found.runs[-1]
+        if self.goal.is_met(run):
+            return list(self.settings).index(found.sizes) / len(self.settings)
+        asked = len(run.latencies) + sum(run.failures.values())
+        failures = sum(run.failures.values()) / max(asked, 1)
+        return 1 + 10 * failures + min(p99(run) / self.goal.p99, 1e6)
+
+    # The finals.
+
+    def _finals(self) -> None:
+        ranked = sorted((found for found in self.candidates() if found.runs), key=self._score)
+        chosen = [sizes for sizes in self.finalists if not self.found[sizes].reason][:_FINALISTS]
+        if not self.found[self.present].reason or self.goal.rps is None:
+            self.found[self.present].reason = ""
+            chosen.append(self.present)
+        self._rounds(list(dict.fromkeys(chosen)))
+        # Those that did well for a moment may not do so for longer: then the next ones' turn has
+        # come, the smallest first.
+        while self.goal.rps is not None and not self._is_over():
+            if any(self._meets(sizes) for sizes in self.finalists):
+                return
+            rest = [found.sizes for found in ranked if found.sizes not in self.finalists]
+            larger = [sizes for sizes in rest if self._may_meet(sizes)][:2]
+            if not larger:
+                return
+            self._rounds(larger)
+
+    def _may_meet(self, sizes: Sizes) -> bool:
+        return self._score(self.found[sizes]) < 2  # noqa: PLR2004 - met it, or missed it by little
+
+    def _meets(self, sizes: Sizes) -> bool:
+        finals = self.found[sizes].finals(self.goal.rps)
+        return bool(finals) and sum(map(self.goal.is_met, finals)) * 2 > len(finals)
+
+    def _rounds(self, chosen: list[Sizes]) -> None:
+        already = [sizes for sizes in self.finalists if self.found[sizes].finals(self.goal.rps)]
+        self.finalists = sorted({*already, *chosen}, key=size)
+        for number in range(self.plan.rounds):
+            if self._is_over():
+                return
+            self.step(f"finals, round {number + 1} of {self.plan.rounds}", len(chosen))
+            for sizes in self._random.sample(chosen, len(chosen)):
+                if self._is_over() and number:
+                    return
+                self._final(self.found[sizes], FIRST_ROUND + number)
+            self.rounds_made = max(self.rounds_made, number + 1)
+
+    def _final(self, found: Found, number: int) -> None:
+        try:
+            with self.measuring.on(found.sizes) as visit:
+                if self.goal.rps is not None:
+                    found.runs.append(
+                        visit.load(self.goal, self.goal.rps, number, self.plan.seconds)
+                    )
+                    return
+                found.rates.append(self._highest(found, visit.load, number))
+        except TuneError as error:
+            self._could_not(found, error)
+
+    def _highest(
+        self, found: Found, load: Callable[[Goal, float, int, float], Run], number: int
+    ) -> float:
+        """The highest rate of one round: fine steps from where the search has left it."""
+        rate = found.served or self._first_rate(found.sizes)
+        best = 0.0
+        seconds = max(self.plan.seconds / 2, _SHORTEST)
+        for _ in range(_STEPS):
+            run = load(self.goal, rate, number, seconds)
+            found.runs.append(run)
+            if self.goal.is_met(run):
+                best = max(best, rate)
+                rate *= _FINE
+            elif best:
+                break
+            else:
+                rate /= _FINE
+        found.served = best or rate
+        return best
+
+    def _curves(self) -> None:
+        """Other loads on the finalists: for the plots, and for `commonpool plan`."""
+        if self._is_over():
+            return
+        self.step("other loads, for the plots", len(self.finalists))
+        for sizes in self._random.sample(self.finalists, len(self.finalists)):
+            if self._is_over():
+                return
+            found = self.found[sizes]
+            about = self.goal.rps or found.served
+            try:
+                with self.measuring.on(sizes) as visit:
+                    for fraction in _FRACTIONS:
+                        if about * fraction > 0:
+                            run = visit.load(
+                                self.goal,
+                                about * fraction,
+                                CURVES,
+                                max(self.plan.seconds / 2, _SHORTEST),
+                            )
+                            found.runs.append(run)
+            except TuneError as error:
+                self._could_not(found, error)
+
+    def _is_over(self) -> bool:
+        self.cut_short = self.cut_short or self.plan.is_over()
+        return self.plan.is_over()
+
+
+CURVES = 99
+"""The round of the loads that are made for the plots alone."""

@@ -1,0 +1,1 @@
+"""What `commonpool tune` makes of a bad ``uwsgi.ini``: `make tune-demo`."""
