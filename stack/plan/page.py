@@ -50,9 +50,7 @@ def write(folder: Path, text: str) -> Path:
     raise FileNotFoundError(f"no page in {folder} has the line {BEGIN}")
 
 
-def _lines(
-    measurements: Measurements, fitted: Fit, compared: Sequence[Compared]
-) -> Iterator[str]:
+def _lines(measurements: Measurements, fitted: Fit, compared: Sequence[Compared]) -> Iterator[str]:
     hardware = machine()
     runs = [run for run in measurements.runs if run.round >= validation.FIRST]
     each = max(sum(run.rps == compared[0].rps for run in runs), 1)

@@ -26,7 +26,7 @@ WITHIN = (0.15, 0.30)
 
 _PATIENT = Goal(p99=10.0)  # nothing fails for being late
 _PROBE_SECONDS = 5.0
-_FIRST_RATE = 4.0
+_FIRST_RATE = 10.0
 _STEP = 1.4
 _TOO_LATE = 6.0  # times the unloaded latency, at the median: the server cannot do more
 
@@ -64,7 +64,7 @@ def most(measuring: Measuring, say: Callable[[str], None]) -> float:
     """Requests a second that the server can do, about: where the median has become long."""
     rate = _FIRST_RATE
     with measuring.on(SIZES) as visit:
-        alone = visit.load(_PATIENT, 1.0, PROBE, _PROBE_SECONDS)
+        alone = visit.load(_PATIENT, _FIRST_RATE / 2, PROBE, _PROBE_SECONDS)
         limit = _TOO_LATE * float(np.median(alone.latencies))
         while True:
             run = visit.load(_PATIENT, rate, PROBE, _PROBE_SECONDS)
@@ -93,9 +93,7 @@ FIRST = 1
 """Numbers of the runs that count; below are those that looked for the rates."""
 
 
-def compare(
-    measurements: Measurements, unseen: Sequence[float]
-) -> tuple[Fit, Sequence[Compared]]:
+def compare(measurements: Measurements, unseen: Sequence[float]) -> tuple[Fit, Sequence[Compared]]:
     """Fit to all loads but the unseen ones, and predict these.
 
     Raises:

@@ -13,7 +13,7 @@ from commonpool.cli import COULD_NOT_LOOK
 from commonpool.plan.errors import PlanError
 from commonpool.plan.fitting import fit
 from commonpool.plan.report import as_json, as_text
-from commonpool.plan.sizing import MOST_HOSTS, Goal, answer
+from commonpool.plan.sizing import MOST_CORES, MOST_HOSTS, Goal, answer
 from commonpool.tune.errors import TuneError
 from commonpool.tune.recording import read
 
@@ -58,7 +58,7 @@ class _Above(click.FloatRange):
 )
 @click.option(
     "--cores",
-    type=click.IntRange(1, 1024),
+    type=click.IntRange(1, MOST_CORES),
     help="Of each host. By default as many as the machine has that was measured.",
 )
 @click.option(

@@ -33,8 +33,8 @@ _GRID = 10  # values of `contended` for which loads are drawn
 _DRAWN = 2500  # requests for each of them and each load
 _FINE = 200  # values between them that are looked at
 
-_REPLICATES = 24
-_PREDICTED = 4000  # requests of a prediction, for each of the replicates
+_REPLICATES = 20
+_PREDICTED = 3000  # requests of a prediction, for each of the replicates
 _COVERED = 0.9
 _SEED = 1
 
@@ -119,10 +119,16 @@ class Fit:
 
     def margin(self) -> float:
         """By which the p99 may be longer than expected, for quick decisions."""
-        return float(np.exp(np.quantile(np.maximum(self.residuals[:, _P99], 0.0), 0.75)))
+        return float(np.exp(np.quantile(np.maximum(self.residuals[:, _P99], 0.0), 0.9)))
 
     def predict(
-        self, host: Host, rps: float, *, elsewhere: bool, seconds: float | None = None, seed: int = 1
+        self,
+        host: Host,
+        rps: float,
+        *,
+        elsewhere: bool,
+        seconds: float | None = None,
+        seed: int = 1,
     ) -> Prediction:
         """What a host would take for its requests.
 

@@ -19,6 +19,8 @@ LEAST_LOADS = 3
 """Loads that a fit needs: it has two parameters, and one more shows whether they are any good."""
 
 _LEAST_UNLOADED = 10
+_MOST = 4096  # of anything that is counted; more is no measurement
+_MOST_SECONDS = 1e6
 _MOST_FAILURES = 0.01  # of the requests; what fails late has no latency, and the p99 then misses it
 _BLOCKS = 20  # in which latencies are resampled: neighbours were under way together, and are alike
 
@@ -73,7 +75,12 @@ def usable(measurements: Measurements) -> list[Load]:
             f"{len(measurements.unloaded)} requests were measured alone, {_LEAST_UNLOADED} are "
             f"needed: run {command(measurements)}"
         )
-    if not (measurements.cores >= 1 and all(map(_is_time, measurements.unloaded))):
+    costs = (measurements.processor_seconds_per_request, measurements.tasks_per_request)
+    if not (
+        1 <= measurements.cores <= _MOST
+        and all(map(_is_time, measurements.unloaded))
+        and all(_is_number(cost) and 0 <= cost <= _MOST for cost in costs)
+    ):
         raise PlanError(f"the measurements are broken: run {command(measurements)} again")
     groups: dict[tuple[Sizes, float], list[Run]] = {}
     for run in measurements.runs:
@@ -111,19 +118,24 @@ def command(measurements: Measurements) -> str:
 
 
 def _is_usable(run: Run) -> bool:
-    failed = sum(run.failures.values())
+    sizes = run.sizes
+    numbers = (sizes.processes, sizes.threads, sizes.max_workers, sizes.connections or 0)
     return (
-        run.rps > 0
-        and math.isfinite(run.rps)
-        and run.seconds > 0
-        and math.isfinite(run.seconds)
+        all(isinstance(number, int) and 0 <= number <= _MOST for number in numbers)
+        and 1 <= sizes.processes * sizes.threads <= _MOST
+        and _is_time(run.rps)
+        and _is_time(run.seconds)
+        and _is_number(run.processor_seconds)
         and len(run.latencies) > 0
-        and failed <= _MOST_FAILURES * len(run.latencies)
         and all(map(_is_time, run.latencies))
-        and min(run.sizes.processes, run.sizes.threads) >= 1
-        and run.sizes.max_workers >= 0
+        and all(isinstance(count, int) for count in run.failures.values())
+        and sum(run.failures.values()) <= _MOST_FAILURES * len(run.latencies)
     )
 
 
-def _is_time(seconds: float) -> bool:
-    return math.isfinite(seconds) and seconds > 0
+def _is_time(value: object) -> bool:
+    return _is_number(value) and 0 < value < _MOST_SECONDS  # type: ignore[operator]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -189,7 +189,9 @@ def _known(answer: Answer, fit: Fit) -> Iterator[str]:
         "network.",
         "Requests come at random times (Poisson), all of the kind that was measured.",
     ):
-        yield from textwrap.wrap(point, WIDTH - _INDENT, initial_indent="- ", subsequent_indent="  ")
+        yield from textwrap.wrap(
+            point, WIDTH - _INDENT, initial_indent="- ", subsequent_indent="  "
+        )
 
 
 def _wrapped(text: str) -> Iterable[str]:

@@ -9,6 +9,7 @@ are. Arrivals are a Poisson process: many people who know nothing of each other.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -22,22 +23,53 @@ _WARM_UP = 0.1  # of the requests, which do not count: the host was empty before
 
 
 class Station(ciw.PSNode):  # type: ignore[misc] # ciw has no types
-    """A station that is shared, and whose speed depends on how many are there."""
+    """A station that is shared, and whose speed depends on how many are there.
+
+    All who share it are given the same, so one clock for them tells when each has had enough, and
+    an event costs the same however many there are; Ciw's own way counts for each of them.
+    """
 
     speeds: Sequence[float]
     """Of each request while 0, 1, 2, ... are there; 1 is that of one that is alone."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._given = 0.0  # seconds, to each of those who were there all the time
+        self._since = 0.0
+        self._ends: list[tuple[float, int, Any]] = []  # what each leaves with
+
+    def get_service_time(self, ind: Any) -> float:
+        """Let one begin."""
+        self._give()
+        seconds: float = super().get_service_time(ind)
+        heapq.heappush(self._ends, (self._given + seconds, ind.id_number, ind))
+        return seconds
+
+    def release(self, *arguments: Any, **more: Any) -> None:
+        """Let the one go who has had enough."""
+        self._give()
+        heapq.heappop(self._ends)
+        super().release(*arguments, **more)
+
     def update_all_service_end_dates(self) -> None:
-        """Take from all what they were given since, and say when they will have ended."""
-        now = self.simulation.current_time
-        there = min(self.number_of_individuals, self.ps_capacity)
-        before, speed = self.speeds[self.last_occupancy], self.speeds[there]
-        for individual in self.all_individuals:
-            if individual.with_server:
-                individual.time_left -= (now - individual.date_last_update) * before
-                individual.service_end_date = now + individual.time_left / speed
-                individual.date_last_update = now
-        self.last_occupancy = there
+        """Go on with how many there are now."""
+        self._give()
+        self.last_occupancy = min(self.number_of_individuals, self.ps_capacity)
+
+    def update_next_event_date(self) -> None:
+        """Say when the next one will have had enough."""
+        if not self._ends:
+            self.next_event_date = math.inf
+            return
+        self._give()
+        enough, _, individual = self._ends[0]
+        left = max(enough - self._given, 0.0) / self.speeds[self.last_occupancy]
+        individual.service_end_date = self.next_event_date = self.now + left
+        self.next_individual, self.next_event_type = [individual], "end_service"
+
+    def _give(self) -> None:
+        self._given += (self.now - self._since) * self.speeds[self.last_occupancy]
+        self._since = self.now
 
 
 def latencies(

@@ -12,12 +12,16 @@ from commonpool.plan.fitting import Fit, Parameters, Prediction
 from commonpool.plan.model import Host, Request
 
 MOST_HOSTS = 10_000
+MOST_CORES = 256
 MOST_UTILISATION = 0.98
 """Of what a host can serve: so near to it a queue grows for minutes, and no figure is worth much."""
 
 _THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # in a process; beyond, they cost more memory
 _WORKERS = (0.5, 1, 2, 3, 4, 6)  # times the tasks of a request
-_DRAWN = 5000  # requests for each size that is looked at
+MOST_THREADS = 4096  # of a host
+_MARGIN = 1.1  # by which a p99 is to be within the goal at least: what is drawn is not exact
+_MORE = 1.3  # times that, for sizes with more to spare
+_DRAWN = 6000  # requests for each size that is looked at
 _STOPPING = 1  # connection of each process over which it stops statements (docs/operations.md)
 
 
@@ -109,29 +113,59 @@ def answer(fit: Fit, goal: Goal, *, seed: int = 1) -> Answer:
     looking = _Looking(fit, goal, seed)
     needed = looking.hosts_needed()
     hosts = goal.hosts or needed or 1
-    sizes = looking.smallest(hosts) or looking.largest(hosts)
-    host, rps = Host(goal.cores, sizes), goal.rps / hosts
-    request = fit.parameters.request
-    overload = rps / host.capacity(looking.request)
-    prediction = None
-    if overload < MOST_UTILISATION:
-        prediction = fit.predict(host, rps, elsewhere=True, seed=seed)
-    within = _limit(goal, hosts)
-    met = prediction is not None and prediction.p99.value <= goal.p99 and connections(
-        sizes
-    ) * sizes.processes <= within
+    rps, within = goal.rps / hosts, _limit(goal, hosts)
+
+    def expected(sizes: Sizes) -> Prediction | None:
+        host = Host(goal.cores, sizes)
+        if rps > MOST_UTILISATION * host.capacity(looking.request):
+            return None
+        return fit.predict(host, rps, elsewhere=True, seed=seed)
+
+    sizes, prediction = _best(looking.candidates(hosts), expected, goal.p99)
+    host = Host(goal.cores, sizes)
+    fits = connections(sizes) * sizes.processes <= within
     return Answer(
         goal=goal,
         hosts=hosts,
         sizes=sizes,
         prediction=prediction,
-        request=request,
-        met=met,
-        surely=met and prediction is not None and prediction.p99.high <= goal.p99,
+        request=fit.parameters.request,
+        met=fits and _is_met(prediction, goal.p99),
+        surely=fits and _is_surely_met(prediction, goal.p99),
         hosts_needed=needed,
         limits=_limits(host, looking.request, rps, within),
-        overload=overload,
+        overload=rps / host.capacity(looking.request),
     )
+
+
+def _best(
+    candidates: Iterator[Sizes], expected: Callable[[Sizes], Prediction | None], p99: float
+) -> tuple[Sizes, Prediction | None]:
+    """The first of some sizes that meet a goal surely, else the first that meet it, else the last.
+
+    Args:
+        candidates: at least one.
+        expected: of the sizes.
+        p99: the goal, in seconds.
+    """
+    known: dict[Sizes, Prediction | None] = {}
+    for sizes in candidates:
+        if sizes not in known:
+            known[sizes] = expected(sizes)
+        if _is_surely_met(known[sizes], p99):
+            return sizes, known[sizes]
+    for sizes, prediction in known.items():
+        if _is_met(prediction, p99):
+            return sizes, prediction
+    return list(known.items())[-1]
+
+
+def _is_met(prediction: Prediction | None, p99: float) -> bool:
+    return prediction is not None and prediction.p99.value <= p99
+
+
+def _is_surely_met(prediction: Prediction | None, p99: float) -> bool:
+    return prediction is not None and prediction.p99.high <= p99
 
 
 class _Looking:
@@ -142,7 +176,7 @@ class _Looking:
         self._parameters: Parameters = replace(fit.parameters, request=self.request)
         self._goal = goal
         self._seed = seed
-        self._margin = fit.margin()
+        self._margin = max(fit.margin(), _MARGIN)
         self._known: dict[tuple[Sizes, float], float] = {}
 
     def hosts_needed(self) -> int | None:
@@ -155,31 +189,38 @@ class _Looking:
             most = goal.max_connections // _FEWEST
         if least > most:
             return None
-        return _first(least, most, lambda hosts: self._meets(self.largest(hosts), hosts, 1.0))
+        return _first(least, most, lambda hosts: self._meets(self._most(hosts), hosts, _MARGIN))
 
-    def smallest(self, hosts: int) -> Sizes | None:
-        """The smallest sizes that meet the goal with something to spare, else those that meet it.
+    def candidates(self, hosts: int) -> Iterator[Sizes]:
+        """Sizes that may meet the goal: small ones first, with more and with less to spare."""
+        for margin in (self._margin, _MORE * self._margin, 1.0):
+            found = self._smallest(hosts, margin)
+            if found is not None:
+                yield found
+        yield self._most(hosts)
+
+    def _smallest(self, hosts: int, margin: float) -> Sizes | None:
+        """The smallest sizes that meet the goal.
 
         Processes cost most memory, so they come first, then threads, then workers.
         """
-        for margin in (self._margin, 1.0):
-            for processes in self._processes():
-                sizes = self._largest(processes, hosts)
-                if not self._meets(sizes, hosts, margin):
-                    continue
-                for threads in _THREADS:
-                    less = replace(sizes, threads=min(threads, sizes.threads))
-                    if self._meets(_filled(less), hosts, margin):
-                        sizes = _filled(less)
-                        break
-                for workers in self._workers():
-                    less = replace(sizes, max_workers=min(workers, sizes.max_workers))
-                    if self._meets(_filled(less), hosts, margin):
-                        return _filled(less)
-                return sizes
+        for processes in self._processes():
+            sizes = self._largest(processes, hosts)
+            if not self._meets(sizes, hosts, margin):
+                continue
+            for threads in _THREADS:
+                less = _filled(replace(sizes, threads=min(threads, sizes.threads)))
+                if self._meets(less, hosts, margin):
+                    sizes = less
+                    break
+            for workers in self._workers():
+                less = _filled(replace(sizes, max_workers=min(workers, sizes.max_workers)))
+                if self._meets(less, hosts, margin):
+                    return less
+            return sizes
         return None
 
-    def largest(self, hosts: int) -> Sizes:
+    def _most(self, hosts: int) -> Sizes:
         """The sizes that serve most."""
         return max(
             (self._largest(processes, hosts) for processes in self._processes()),
@@ -197,10 +238,13 @@ class _Looking:
         return sorted({max(math.ceil(times * self.request.tasks), 1) for times in _WORKERS})
 
     def _largest(self, processes: int, hosts: int) -> Sizes:
-        threads, workers = _THREADS[-1], self._workers()[-1]
-        room = max(int(_limit(self._goal, hosts) // processes) - _STOPPING, 2) if (
-            self._goal.max_connections is not None
-        ) else threads + workers
+        threads = min(_THREADS[-1], max(MOST_THREADS // processes, 1))
+        workers = self._workers()[-1]
+        room = (
+            max(int(_limit(self._goal, hosts) // processes) - _STOPPING, 2)
+            if (self._goal.max_connections is not None)
+            else threads + workers
+        )
         if threads + workers > room:
             # Workers for the tasks of the requests that the threads let in.
             share = threads / (threads + workers)
