@@ -60,6 +60,12 @@ bench: ## Measure against the peers, through nginx, uWSGI and MariaDB
 	@$(VENV) stack "$$PYTHON" --editable '.[flask,sqlalchemy]' --group stack --group mariadb $(DATA)
 	@exec .venv/bin/python -m stack.bench $(ARGS)
 
+.PHONY: tune-demo
+tune-demo: ## Tune the dashboard from a bad uwsgi.ini, by measurement (ten minutes)
+	@bin/system-packages servers
+	@$(VENV) tune "$$PYTHON" --editable '.[flask,sqlalchemy,tune]' --group stack --group mariadb $(DATA)
+	@exec .venv/bin/python -m stack.tuning $(ARGS)
+
 .PHONY: compare
 compare: ## All peers and servers in turn, into docs/benchmarks (ARGS="--help": what to choose)
 	@bin/system-packages compare

@@ -119,7 +119,7 @@ class Configuration:
             given = self.environ(pool_variable) or environ.get(pool_variable)
             connections = _number(given, workers)
         return Sizes(
-            processes=_number(self.last("processes", "workers", "p"), 1),
+            processes=_number(self.last("processes", "workers"), 1),
             threads=_number(self.last("threads"), 1),
             max_workers=workers,
             connections=connections,

@@ -13,6 +13,8 @@ _LEAST = 0.05  # seconds: below that, the limit would measure the machine's hicc
 
 _PATIENCE = 4.0  # times the limit, after which a request counts as not answered
 _LEAST_PATIENCE = 2.0  # seconds
+_HURRY = 1.5  # times the limit, where it is only asked whether it is kept
+_LEAST_HURRY = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Goal:
     def patience(self) -> float:
         """Seconds after which a request without an answer has failed."""
         return max(_PATIENCE * self.p99, _LEAST_PATIENCE)
+
+    @property
+    def hurry(self) -> float:
+        """The same where it is only asked whether the limit is kept."""
+        return max(_HURRY * self.p99, _LEAST_HURRY)
 
     def is_met(self, run: Run) -> bool:
         """Whether a load was served: every request well, and 99 of 100 in time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -73,6 +74,9 @@ def settings(
     Raises:
         TuneError: there are too many.
     """
+    count = math.prod(len(values) for values in grid.values())
+    if count > _MOST:
+        raise TuneError(f"--grid: {count:,} settings; at most {_MOST:,} can be tried")
     sizes = {
         Sizes(processes, threads, workers, some if connections else None)
         for processes, threads, workers in itertools.product(
@@ -82,8 +86,6 @@ def settings(
         )
         for some in grid.get("connections", [workers])
     }
-    if len(sizes) > _MOST:
-        raise TuneError(f"--grid: {len(sizes):,} settings; at most {_MOST:,} can be tried")
     return sorted(sizes | {present}, key=size)
 
 

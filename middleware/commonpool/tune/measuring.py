@@ -24,7 +24,6 @@ _WARM_UP = 0.7  # seconds of the same load before it counts: threads start, conn
 _FEWEST = 30  # requests of a load, so that a p99 says something; a slow load is made longer
 _LONGEST = 3.0  # times as long at most
 
-_ALONE_SECONDS = 3.0  # for requests one after another
 _ALONE_LEAST, _ALONE_MOST = 10, 100
 _ALONE_PATIENCE = 60.0
 
@@ -76,8 +75,12 @@ class Measuring:
     notes: dict[Sizes, str] = field(default_factory=dict)
     errors: dict[Sizes, str] = field(default_factory=dict)
 
-    def alone(self, sizes: Sizes) -> Alone:
+    def alone(self, sizes: Sizes, seconds: float) -> Alone:
         """Measure single requests.
+
+        Args:
+            sizes: of the server.
+            seconds: for which they are made, one after another, as far as that goes.
 
         Raises:
             TuneError: the application does not come up, or does not answer well.
@@ -85,8 +88,8 @@ class Measuring:
         file = self.place.log.with_name("tasks")
         with suppress(OSError):
             file.unlink(missing_ok=True)
-        more = (f"env = {probe.VARIABLE}={file}", f"import = {probe.__name__}")
-        with self.place.serve(sizes, more) as server:
+        more, variables = (f"import = {probe.__name__}",), {probe.VARIABLE: str(file.absolute())}
+        with self.place.serve(sizes, more, variables) as server:
             url = server.url + self.target
             first = self.generator.one_after_another(url, times=3, patience=_ALONE_PATIENCE)
             if first.failures:
@@ -96,7 +99,7 @@ class Measuring:
                     f"asked for{_because(server.last_error())}; the log is {server.log}"
                 )
             each = max(min(first.latencies), 1e-4)
-            times = int(min(max(_ALONE_SECONDS / each, _ALONE_LEAST), _ALONE_MOST))
+            times = int(min(max(seconds / each, _ALONE_LEAST), _ALONE_MOST))
             tasks, used = _tasks(file), server.processor_seconds()
             load = self.generator.one_after_another(url, times=times, patience=_ALONE_PATIENCE)
             used = server.processor_seconds() - used
@@ -127,8 +130,11 @@ class Visit:
     measuring: Measuring
     server: Server
     _warm: bool = False
+    _overloaded: bool = False
 
-    def load(self, goal: Goal, rps: float, number: int, seconds: float) -> Run:
+    def load(
+        self, goal: Goal, rps: float, number: int, seconds: float, *, in_a_hurry: bool = False
+    ) -> Run:
         """Load it once.
 
         Args:
@@ -136,6 +142,7 @@ class Visit:
             rps: requests a second.
             number: of the round.
             seconds: of the load; longer where few requests would be due.
+            in_a_hurry: not to wait long for answers that come too late anyway.
 
         Raises:
             TuneError: uWSGI or the generator has ended.
@@ -143,17 +150,18 @@ class Visit:
         measuring, server = self.measuring, self.server
         seconds = max(seconds, min(_FEWEST / rps, _LONGEST * seconds))
         url = server.url + measuring.target
-        settled = goal.patience
+        patience = goal.hurry if in_a_hurry else goal.patience
         if not self._warm:
             measuring.generator.at_rate(
-                url, rate=rps, seconds=_WARM_UP, patience=settled, seed=number
+                url, rate=max(rps, 1 / _WARM_UP), seconds=_WARM_UP, patience=patience, seed=number
             )
             self._warm = True
-            self._settle(url, settled)
+        if self._overloaded:
+            self._settle(url, patience)
         used = server.processor_seconds()
         with _Peak(server.connections, seconds / 5) as peak:
             load = measuring.generator.at_rate(
-                url, rate=rps, seconds=seconds, patience=settled, seed=1000 + number
+                url, rate=rps, seconds=seconds, patience=patience, seed=1000 + number
             )
         run = Run(
             sizes=server.sizes,
@@ -175,8 +183,7 @@ class Visit:
             measuring.notes[server.sizes] = note
         measuring.told(run)
         server.require_running()
-        if not goal.is_met(run):
-            self._settle(url, settled)
+        self._overloaded = not goal.is_met(run)
         return run
 
     def _settle(self, url: str, patience: float) -> None:

@@ -28,10 +28,9 @@ _FINALISTS = 3  # beside the present setting
 _MARGIN = 1.25  # by which the unloaded latency may flatter a setting that is then not measured
 
 _STEP = 1.6  # from one rate to the next, while the highest one is looked for
-_FINE = 1.12  # and in the rounds of the finalists
-_STEPS = 5  # rates of one setting in one rung, at most
+_STEPS = 4  # rates of one setting in one rung, at most
 _BISECTIONS = 2
-_SHORTEST = 1.0  # seconds of a load
+_SHORTEST = 1.0  # seconds of a load, unless those of the finalists are shorter
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25)  # of the rate, for the plot of latency against load
 
@@ -61,6 +60,9 @@ class Found:
         return [run for run in self.runs if run.round >= FIRST_ROUND and run.rps == rps]
 
 
+FINE = 1.12
+"""From one rate to the next in the rounds of the finalists: what is found is no finer than that."""
+
 FIRST_ROUND = 100
 """The number of the finalists' first round; below it are the rungs of the search."""
 
@@ -73,13 +75,19 @@ class Plan:
         seconds: of a finalist's load in one round.
         rounds: of the finalists.
         until: when the budget ends, on the monotonic clock.
+        search_until: when the finals begin at the latest.
         seed: of the orders.
     """
 
     seconds: float = 6.0
     rounds: int = 4
     until: float = math.inf
+    search_until: float = math.inf
     seed: int = 1
+
+    def at_least(self, seconds: float) -> float:
+        """Seconds, or what is needed to see anything."""
+        return max(seconds, min(_SHORTEST, self.seconds))
 
     def is_over(self) -> bool:
         """Whether the budget is spent."""
@@ -155,8 +163,9 @@ class Search:
         for found in self.found.values():
             most = self.most_possible(found.sizes)
             if most < self.goal.rps:
+                threads = found.sizes.processes * found.sizes.threads
                 found.reason = (
-                    f"{found.sizes.processes * found.sizes.threads} request threads serve "
+                    f"{threads} request thread{' serves' if threads == 1 else 's serve'} "
                     f"{most:.0f} requests/s at most"
                 )
 
@@ -178,13 +187,16 @@ class Search:
                     {"setting": optuna.distributions.IntDistribution(0, len(self.settings) - 1)}
                 )
         rung = 0
-        while len(left) > _FINALISTS and not self._is_over():
-            seconds = max(self.plan.seconds / _FINALISTS * 2 ** (rung - 1), _SHORTEST)
+        while len(left) > _FINALISTS and not self._must_decide():
+            seconds = self.plan.at_least(self.plan.seconds * 2**rung / 6)
             self.step(f"search, rung {rung + 1}: {len(left)} settings", len(left))
             stay = []
             for found in self._random.sample(left, len(left)):
-                if self._is_over():
-                    stay.append(found)  # not measured again, but not worse either
+                if self._must_decide():
+                    if found.runs:
+                        stay.append(found)  # not measured again, but not worse either
+                    else:
+                        found.reason = "not measured: the time was over"
                     continue
                 self._visit(found, rung, seconds)
                 trial = trials[found.sizes]
@@ -193,13 +205,19 @@ class Search:
                     study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 else:
                     stay.append(found)
+            # It decides with what it has seen until then, so that of those who came first more went
+            # on than a third.
+            most = max(len(left) // _KEPT, _FINALISTS)
+            for found in sorted(stay, key=self._score)[most:]:
+                study.tell(trials[found.sizes], state=optuna.trial.TrialState.PRUNED)
+            stay = sorted(stay, key=self._score)[:most]
             if len(stay) == len(left):
                 break
             left, rung = stay, rung + 1
         self.finalists = [found.sizes for found in sorted(left, key=self._score)]
 
     def _visit(self, found: Found, rung: int, seconds: float) -> None:
-        if self.goal.rps is None and self.most_possible(found.sizes) < self._best_rate():
+        if self._is_hopeless(found):
             found.reason = f"serves {self.most_possible(found.sizes):.0f} requests/s at most"
             return
         try:
@@ -211,9 +229,17 @@ class Search:
                 else:
                     rates = self._bisection(found)
                 for rate in rates:
-                    self._note(found, visit.load(self.goal, rate, rung, seconds))
+                    self._note(found, visit.load(self.goal, rate, rung, seconds, in_a_hurry=True))
         except TuneError as error:
             self._could_not(found, error)
+
+    def _is_hopeless(self, found: Found) -> bool:
+        """Whether another setting has served more than this one could; the present one is known."""
+        return (
+            self.goal.rps is None
+            and found.sizes != self.present
+            and self.most_possible(found.sizes) < self._best_rate()
+        )
 
     def _could_not(self, found: Found, error: TuneError) -> None:
         found.reason = str(error).partition("\n")[0]
@@ -230,20 +256,28 @@ class Search:
         return met
 
     def _ladder(self, found: Found) -> Iterator[float]:
-        """Rates upwards until one is too high, or downwards until one is not."""
-        rate = self._first_rate(found.sizes)
+        """Rates: the best one so far first, then upwards until one is too high, or far below it.
+
+        Whoever does not reach what another one has served is not the best, and need not be known
+        any better than that.
+        """
+        best = 0.0 if found.sizes == self.present else self._best_rate()
+        rate = min(self._first_rate(found.sizes), best or math.inf)
         for _ in range(_STEPS):
             yield rate
             if found.served and math.isfinite(found.failed):
                 return
-            rate = rate * _STEP if found.served else rate / _STEP
+            if not found.served and best:
+                yield rate / _STEP**2
+                return
+            rate = rate * _STEP if found.served else rate / _STEP**2
 
     def _bisection(self, found: Found) -> Iterator[float]:
         low, high = found.served, found.failed
         if not low or not math.isfinite(high):
             yield from self._ladder(found)
             return
-        low, high = min(low, high / _FINE), max(high, low * _FINE)
+        low, high = min(low, high / FINE), max(high, low * FINE)
         for _ in range(_BISECTIONS):
             rate = math.sqrt(low * high)
             yield rate
@@ -259,6 +293,11 @@ class Search:
         cores = min(self.cores, sizes.processes) / used if used > 0 else math.inf
         return max(0.5 * min(threads, cores), 0.2)
 
+    def _must_decide(self) -> bool:
+        """Whether the finals have to begin."""
+        self.cut_short = self.cut_short or time.monotonic() > self.plan.search_until
+        return time.monotonic() > self.plan.search_until
+
     def _best_rate(self) -> float:
         return max((found.served for found in self.found.values()), default=0.0)
 
@@ -273,7 +312,7 @@ class Search:
         if self.goal.rps is None:
             low, high = found.served, found.failed
             if not low:
-                return -0.01 * high if math.isfinite(high) else 1e9
+                return -high / _STEP**4 if math.isfinite(high) else 1e9
             return -math.sqrt(low * high) if math.isfinite(high) and high > low else -low
         run = found.runs[-1]
         if self.goal.is_met(run):
@@ -339,18 +378,18 @@ class Search:
     ) -> float:
         """The highest rate of one round: fine steps from where the search has left it."""
         rate = found.served or self._first_rate(found.sizes)
-        best = 0.0
-        seconds = max(self.plan.seconds / 2, _SHORTEST)
+        best, down = 0.0, FINE
+        seconds = self.plan.at_least(self.plan.seconds / 2)
         for _ in range(_STEPS):
             run = load(self.goal, rate, number, seconds)
             found.runs.append(run)
             if self.goal.is_met(run):
                 best = max(best, rate)
-                rate *= _FINE
+                rate *= FINE
             elif best:
                 break
             else:
-                rate /= _FINE
+                rate, down = rate / down, down**2  # it was far too high, perhaps
         found.served = best or rate
         return best
 
@@ -372,7 +411,7 @@ class Search:
                                 self.goal,
                                 about * fraction,
                                 CURVES,
-                                max(self.plan.seconds / 2, _SHORTEST),
+                                self.plan.at_least(self.plan.seconds / 2),
                             )
                             found.runs.append(run)
             except TuneError as error:

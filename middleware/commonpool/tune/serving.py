@@ -36,11 +36,17 @@ _DATABASE_URL = re.compile(r"^(mysql|mariadb|postgres\w*|mssql|oracle|cockroachd
 
 _ERROR = r"^[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*$"
 
+# Ends a process group when this process has ended, however that was: then its input is at its end.
+_GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
+
 # Ends the program when this process is killed outright, which leaves it no time to do so itself.
 _TETHER = (
     "import ctypes, os, sys\n"
-    "ctypes.CDLL(None).prctl(1, 9) if sys.platform == 'linux' else None\n"
-    "os.execv(sys.argv[1], sys.argv[1:])\n"
+    "if sys.platform == 'linux':\n"
+    "    ctypes.CDLL(None).prctl(1, 9)\n"
+    "    if os.getppid() != int(sys.argv[1]):\n"  # it was killed before
+    "        sys.exit()\n"
+    "os.execv(sys.argv[2], sys.argv[2:])\n"
 )
 
 
@@ -161,17 +167,23 @@ class Place:
         return environ
 
     @contextmanager
-    def serve(self, sizes: Sizes, more: tuple[str, ...] = ()) -> Iterator[Server]:
+    def serve(
+        self,
+        sizes: Sizes,
+        more: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> Iterator[Server]:
         """Run uWSGI with sizes until the block is left, however that happens.
 
         Args:
             sizes: of it.
             more: lines for its file.
+            variables: for its environment.
 
         Raises:
             TuneError: it does not start, or the application does not; with the end of its log.
         """
-        environ = self.environ_for(sizes)
+        environ = {**self.environ_for(sizes), **(variables or {})}
         # Under /tmp whatever TMPDIR says: the path of a UNIX socket has 107 bytes at most.
         with tempfile.TemporaryDirectory(prefix="commonpool-tune-", dir="/tmp") as name:
             folder = Path(name)
@@ -188,6 +200,7 @@ class Place:
             ini.write_text(found.derived(sizes, port, stats, more), encoding="utf-8")
             self.log.write_bytes(b"")
             process = self._start(ini, environ)
+            guard = _guard(process)
             server = Server(
                 f"http://127.0.0.1:{port}", sizes, self.log, process, stats, _ports(environ, found)
             )
@@ -195,7 +208,7 @@ class Place:
                 _wait_until_ready(server, process)
                 yield server
             finally:
-                _stop(process, server.workers)
+                _stop(process, guard, server.workers)
 
     def _start(self, ini: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
         # A variable UWSGI_* is an option to uWSGI, and has been read with the file.
@@ -203,7 +216,10 @@ class Place:
         with self.log.open("ab") as output:
             try:
                 return subprocess.Popen(  # noqa: S603 - uWSGI
-                    [sys.executable, "-ISc", _TETHER, str(self.program), "--ini", str(ini)],
+                    [
+                        *(sys.executable, "-ISc", _TETHER, str(os.getpid())),
+                        *(str(self.program), "--ini", str(ini)),
+                    ],
                     env=environ,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -245,7 +261,21 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
         time.sleep(_LOOK)
 
 
-def _stop(process: subprocess.Popen[bytes], workers: Sequence[psutil.Process]) -> None:
+def _guard(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own line
+        [sys.executable, "-ISc", _GUARD, str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _stop(
+    process: subprocess.Popen[bytes],
+    guard: subprocess.Popen[bytes],
+    workers: Sequence[psutil.Process],
+) -> None:
     """End a server and all its process group; its worker processes in good order, if they can.
 
     The master notices a second later that they have ended, which is not waited for.
@@ -262,6 +292,8 @@ def _stop(process: subprocess.Popen[bytes], workers: Sequence[psutil.Process]) -
         # Before it is reaped: until then its id, and so that of its group, stays its own.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        guard.kill()
+        guard.communicate()
         process.wait()
 
 

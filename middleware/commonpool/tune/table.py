@@ -30,7 +30,7 @@ def columns(verdict: Verdict) -> list[str]:
     figures = ["rate/s", "p99"] if verdict.goal.rps is None else ["p50", "p99"]
     return [
         *("", "proc", "thr", "work", *connections, *figures, "95 %"),
-        *("failed", "MiB each", "conn"),
+        *("fail", "MiB", "conn"),
     ]
 
 
@@ -45,7 +45,7 @@ def cells(row: Row, verdict: Verdict) -> list[str]:
     low, high = row.interval
     if verdict.goal.rps is None:
         figures = [f"{row.figure:.3g}", milliseconds(row.p99)]
-        interval = f"{low:.3g}-{high:.3g}/s"
+        interval = f"{low:.3g}-{high:.3g}"
     else:
         figures = [milliseconds(row.p50), milliseconds(row.p99)]
         interval = f"{1000 * low:.3g}-{1000 * high:.3g}"

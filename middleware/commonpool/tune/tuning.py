@@ -24,6 +24,8 @@ from commonpool.tune.serving import Place
 
 LOG = "uwsgi.log"
 
+_SEARCHING = 0.6  # of the budget; what is left is the finals'
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -179,7 +181,7 @@ class Tuning:
         asked = self.asked
         generous = self._generous()
         self.telling.say("Single requests, one after another:")
-        self.alone = measuring.alone(generous)
+        self.alone = measuring.alone(generous, asked.seconds / 2)
         self.telling.say(
             f"  median {milliseconds(self.alone.median)}, "
             f"{milliseconds(self.alone.processor_seconds)} of a processor, "
@@ -207,7 +209,12 @@ class Tuning:
             self.present,
             self.alone,
             self.cores,
-            Plan(asked.seconds, asked.rounds, self.began + asked.budget),
+            Plan(
+                asked.seconds,
+                asked.rounds,
+                until=self.began + asked.budget,
+                search_until=self.began + _SEARCHING * asked.budget,
+            ),
             self.telling.step,
         )
         self.telling.say(f"Looked for: {self.goal}, among {len(settings)} settings.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from commonpool.chain.measured import Run, Sizes
 from commonpool.tune.goal import Goal, milliseconds
 from commonpool.tune.grid import size, words
-from commonpool.tune.search import FIRST_ROUND, Found
+from commonpool.tune.search import FINE, FIRST_ROUND, Found
 from commonpool.tune.statistics import (
     mean_interval,
     mean_ratio,
@@ -107,7 +107,7 @@ def judge(found: Sequence[Found], goal: Goal, present: Sizes) -> Verdict:
             row
             for row in judged
             if row is best
-            or mean_ratio(_rates(measured[best.sizes]), _rates(measured[row.sizes]))[0] <= 1
+            or mean_ratio(_rates(measured[best.sizes]), _rates(measured[row.sizes]))[0] <= FINE
         ]
         pick = min(alike, key=lambda row: size(row.sizes))
         sure = pick.met
@@ -150,7 +150,8 @@ def _row(found: Found, goal: Goal) -> Row:
     whole = percentile(pooled, 0.99) if pooled else math.inf
     if goal.rps is None:
         rates = _rates(found)
-        figure, interval = standard.fmean(rates), mean_interval(rates)
+        figure, (low, high) = standard.fmean(rates), mean_interval(rates)
+        interval = low, high * FINE  # the next rate was too high, which one between was not tried
         met = figure > 0
         rounds = len(found.rates) or 1
     else:
