@@ -14,6 +14,7 @@ from commonpool.plan.errors import PlanError
 from commonpool.plan.report import milliseconds
 from commonpool.tune.errors import TuneError
 from commonpool.tune.recording import read
+from commonpool.tune.statistics import percentile
 from stack.compare.machine import busy
 from stack.native.errors import NativeError
 from stack.native.lock import sole_user
@@ -77,22 +78,19 @@ def _measure(rounds: int, seconds: float, top: float | None, seed: int) -> None:
         sole_user(FOLDER, "make validate-plan"),
         measuring(FOLDER / "mariadb", FOLDER, cores, _tell) as made,
     ):
-        made.alone(replace(validation.SIZES, processes=1))  # one, which counts all tasks
+        made.alone(replace(validation.SIZES, processes=1), seconds)  # one, which counts all tasks
         most = top or validation.most(made, click.echo)
         rates = [round(share * most, 1) for share in (*validation.FITTED, *validation.UNSEEN)]
         validation.measure(made, rates, rounds=rounds, seconds=seconds, seed=seed)
 
 
 def _tell(run: Run) -> None:
-    latencies = sorted(run.latencies)
-    count = len(latencies)
-    shown = (
-        f"p50 {milliseconds(latencies[count // 2])}, p99 {milliseconds(latencies[int(count * 0.99)])}"
-        if latencies
-        else "no answer"
-    )
+    shown = ""
+    if run.latencies:
+        p50, p99 = (milliseconds(percentile(run.latencies, share)) for share in (0.5, 0.99))
+        shown = f", p50 {p50}, p99 {p99}"
     failed = f", {sum(run.failures.values())} failed" if run.failures else ""
-    click.echo(f"  {run.rps:6.1f} requests/s: {count:5,} answered, {shown}{failed}")
+    click.echo(f"  {run.rps:6.1f} requests/s: {len(run.latencies):5,} answered{shown}{failed}")
 
 
 main(prog_name="python -m stack.plan")

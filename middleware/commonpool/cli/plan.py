@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +30,7 @@ class _Above(click.FloatRange):
     """Numbers above 0: what click's own type takes, but for "nan"."""
 
     def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
@@ -69,12 +70,12 @@ class _Above(click.FloatRange):
 @click.option("--json", "as_data", is_flag=True, help="Print JSON.")
 def command(
     folder: Path,
+    *,
     rps: float,
     p99: float,
     hosts: int | None,
     cores: int | None,
     max_connections: int | None,
-    *,
     as_data: bool,
 ) -> None:
     """Size hosts for a load, from what `commonpool tune` has measured in FOLDER.

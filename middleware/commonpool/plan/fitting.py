@@ -29,12 +29,13 @@ from commonpool.plan.loads import Load, processor_seconds, usable
 from commonpool.plan.model import Host, Request, most_contended
 from commonpool.plan.stations import Numbers
 
-_GRID = 10  # values of `contended` for which loads are drawn
-_DRAWN = 2500  # requests for each of them and each load
+_GRID = 8  # values of `contended` for which loads are drawn
+_DRAWN = 2000  # requests for each of them and each load
 _FINE = 200  # values between them that are looked at
 
 _REPLICATES = 20
-_PREDICTED = 3000  # requests of a prediction, for each of the replicates
+_PREDICTED = 2000  # requests of a prediction, for each of the replicates
+_BEST = 12_000  # and for the best fit
 _COVERED = 0.9
 _SEED = 1
 
@@ -91,7 +92,8 @@ class Parameters:
             seed=seed,
             seconds=seconds,
         )
-        return np.array(simulation.quantiles(taken)) * (self.scale, self.scale * self.tail)
+        p50, p99 = simulation.quantiles(taken)
+        return np.array([self.scale * p50, self.scale * self.tail * p99])
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ class Fit:
 
     def errors(self) -> Numbers:
         """The median of the absolute errors of p50 and p99, as a share, on what was fitted."""
-        return np.median(np.abs(np.exp(-self.residuals) - 1), axis=0)
+        found: Numbers = np.median(np.abs(np.exp(-self.residuals) - 1), axis=0)
+        return found
 
     def margin(self) -> float:
         """By which the p99 may be longer than expected, for quick decisions."""
@@ -146,7 +149,7 @@ class Fit:
             asked = replace(parameters, request=request)
             return asked.quantiles(host, rps, requests=requests, seed=number, seconds=seconds)
 
-        best = drawn(self.parameters, 4 * _PREDICTED, seed)
+        best = drawn(self.parameters, _BEST, seed)
         # A replicate's error is that of its parameters and of its draws; to it comes what the model
         # did not explain of the loads that it knew.
         several = np.log(

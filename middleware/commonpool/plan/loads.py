@@ -48,20 +48,24 @@ class Load:
 
     def quantiles(self) -> Numbers:
         """The p50 and the p99, in seconds."""
-        return np.quantile(np.concatenate(self.rounds), (0.5, 0.99))
+        found: Numbers = np.quantile(np.concatenate(self.rounds), (0.5, 0.99))
+        return found
 
     def resampled(self, draws: np.random.Generator) -> Numbers:
         """The p50 and the p99 of other rounds: drawn with replacement, and blocks within each."""
         picked = draws.integers(len(self.rounds), size=len(self.rounds))
-        return np.quantile(
-            np.concatenate([_blocks(self.rounds[number], draws) for number in picked]), (0.5, 0.99)
-        )
+        latencies = np.concatenate([_blocks(self.rounds[number], draws) for number in picked])
+        found: Numbers = np.quantile(latencies, (0.5, 0.99))
+        return found
 
 
 def _blocks(values: Numbers, draws: np.random.Generator) -> Numbers:
     length = max(len(values) // _BLOCKS, 1)
     starts = draws.integers(len(values), size=math.ceil(len(values) / length))
-    return values[((starts[:, None] + np.arange(length)) % len(values)).ravel()[: len(values)]]
+    blocks: Numbers = values[
+        ((starts[:, None] + np.arange(length)) % len(values)).ravel()[: len(values)]
+    ]
+    return blocks
 
 
 def usable(measurements: Measurements) -> list[Load]:

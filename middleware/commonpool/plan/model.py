@@ -114,7 +114,8 @@ class Host:
             # The caller has one connection, a worker needs one.
             left = self.sizes.connections - under_way / occupied
             workers = np.minimum(workers, np.maximum(left, 0.0))
-        return np.minimum(under_way * tasks, under_way + occupied * workers)
+        wide: Numbers = np.minimum(under_way * tasks, under_way + occupied * workers)
+        return wide
 
     def _processor(self, request: Request, under_way: Numbers) -> Numbers:
         own, other = request.processor, request.contended

@@ -185,8 +185,7 @@ def _known(answer: Answer, fit: Fit) -> Iterator[str]:
     for point in (
         f"{queries}.",
         f"A core is as fast as one of the {fit.measurements.cores} that were measured on.",
-        "nginx spreads requests over the hosts evenly, and costs the hosts nothing; nor does the "
-        "network.",
+        "nginx spreads requests over the hosts evenly; it and the network cost them nothing.",
         "Requests come at random times (Poisson), all of the kind that was measured.",
     ):
         yield from textwrap.wrap(

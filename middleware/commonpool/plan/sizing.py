@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from commonpool.chain.measured import Sizes
-from commonpool.plan import simulation
 from commonpool.plan.fitting import Fit, Parameters, Prediction
 from commonpool.plan.model import Host, Request
+from commonpool.plan.stations import Numbers
 
 MOST_HOSTS = 10_000
 MOST_CORES = 256
 MOST_UTILISATION = 0.98
-"""Of what a host can serve: so near to it a queue grows for minutes, and no figure is worth much."""
+"""Of what a host can serve: nearer to it a queue grows for minutes, and no figure is worth much."""
 
 _THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # in a process; beyond, they cost more memory
 _WORKERS = (0.5, 1, 2, 3, 4, 6)  # times the tasks of a request
@@ -208,17 +208,26 @@ class _Looking:
             sizes = self._largest(processes, hosts)
             if not self._meets(sizes, hosts, margin):
                 continue
-            for threads in _THREADS:
-                less = _filled(replace(sizes, threads=min(threads, sizes.threads)))
-                if self._meets(less, hosts, margin):
-                    sizes = less
-                    break
-            for workers in self._workers():
-                less = _filled(replace(sizes, max_workers=min(workers, sizes.max_workers)))
-                if self._meets(less, hosts, margin):
-                    return less
+            for name, values in (("threads", _THREADS), ("max_workers", self._workers())):
+                sizes = self._least(sizes, name, values, hosts, margin)
             return sizes
         return None
+
+    def _least(
+        self, sizes: Sizes, name: str, values: Sequence[int], hosts: int, margin: float
+    ) -> Sizes:
+        """Sizes that meet the goal, with the least of some values of one of them that does."""
+
+        def fewer(number: int) -> Sizes:
+            return _filled(replace(sizes, **{name: values[number]}))
+
+        fits = [value for value in values if value < getattr(sizes, name)]
+        found = (
+            _first(0, len(fits) - 1, lambda number: self._meets(fewer(number), hosts, margin))
+            if fits
+            else None
+        )
+        return sizes if found is None else fewer(found)
 
     def _most(self, hosts: int) -> Sizes:
         """The sizes that serve most."""
@@ -280,12 +289,12 @@ def _limit(goal: Goal, hosts: int) -> float:
 
 def _first(low: int, high: int, does: Callable[[int], bool]) -> int | None:
     """The least number for which something does, if it then does for all that are greater."""
-    step = low
-    while not does(min(step, high)):
-        if step >= high:
+    top = low
+    while not does(min(top, high)):
+        if top >= high:
             return None
-        low, step = step + 1, 2 * step
-    high = min(step, high)
+        low, top = top + 1, 2 * top + 1
+    high = min(top, high)
     while low < high:
         middle = (low + high) // 2
         if does(middle):
@@ -311,7 +320,7 @@ def _limits(host: Host, request: Request, rps: float, within: float) -> dict[str
     return limits
 
 
-def _under_way(times: Sequence[float], rps: float) -> float:
+def _under_way(times: Numbers, rps: float) -> float:
     """Requests under way in the mean, by Little's law; as asked for, where it is too much.
 
     A station that is shared, whose speed depends on how many are there, has them so many at a time
@@ -319,13 +328,13 @@ def _under_way(times: Sequence[float], rps: float) -> float:
     sizes; F. P. Kelly, "Reversibility and Stochastic Networks", 1979, 3.3).
     """
     if rps * times[-1] / len(times) >= 1:
-        return rps * times[-1]
+        return float(rps * times[-1])
     weight, total, mean = 1.0, 1.0, 0.0
     number = 0
-    while weight > 1e-12 * total and number < 100 * len(times):  # noqa: PLR2004
+    while weight > 1e-12 * total and number < 100 * len(times):
         number += 1
         there = min(number, len(times))
         weight *= rps * times[there - 1] / there
         total += weight
         mean += there * weight
-    return mean / total
+    return float(mean / total)

@@ -27,7 +27,7 @@ def response_times(stations: Sequence[Numbers], most: int) -> Numbers:
         most: requests under way.
     """
     # Products of demands, as logarithms: with hundreds of requests they leave every float.
-    weights = np.full(most + 1, -np.inf)
+    weights: Numbers = np.full(most + 1, -np.inf)
     weights[0] = 0.0
     for rates in stations:
         if np.isfinite(rates).all():
@@ -39,7 +39,7 @@ def response_times(stations: Sequence[Numbers], most: int) -> Numbers:
 
 def _convolved(one: Numbers, other: Numbers) -> Numbers:
     """The logarithms of the convolution of what both are the logarithms of."""
-    sums = np.empty(len(one))
+    sums: Numbers = np.empty(len(one))
     for total in range(len(one)):
         terms = one[: total + 1] + other[total::-1]
         largest = terms.max()
