@@ -18,6 +18,7 @@ LEAST_REQUESTS = 30
 LEAST_LOADS = 3
 """Loads that a fit needs: it has two parameters, and one more shows whether they are any good."""
 
+_MOST_LOADS = 16  # that are fitted, those with most requests: each costs a second
 _LEAST_UNLOADED = 10
 _MOST = 4096  # of anything that is counted; more is no measurement
 _MOST_SECONDS = 1e6
@@ -105,7 +106,8 @@ def usable(measurements: Measurements) -> list[Load]:
             f"{len(loads)} loads can be used, {LEAST_LOADS} at two rates are needed, each answered "
             f"well at least {LEAST_REQUESTS} times: run {command(measurements)}"
         )
-    return sorted(loads, key=lambda load: (load.rps, load.sizes.processes, load.sizes.threads))
+    loads.sort(key=lambda load: load.requests, reverse=True)
+    return sorted(loads[:_MOST_LOADS], key=lambda load: (load.rps, load.sizes.processes))
 
 
 def processor_seconds(measurements: Measurements) -> float:
