@@ -213,7 +213,13 @@ class Reading:
     # The first step: each option as it comes.
 
     def _add(
-        self, key: str, value: str, place: _Place, *, is_placeholder: bool = False, written: str = ""
+        self,
+        key: str,
+        value: str,
+        place: _Place,
+        *,
+        is_placeholder: bool = False,
+        written: str = "",
     ) -> None:
         if not self._running:
             if key in ENDS:

@@ -144,20 +144,15 @@ class Fit:
             seed: of what is drawn.
         """
 
-        def drawn(parameters: Parameters, requests: int, number: int) -> Numbers:
+        def drawn(parameters: Parameters, requests: int) -> Numbers:
             request = parameters.request.elsewhere() if elsewhere else parameters.request
             asked = replace(parameters, request=request)
-            return asked.quantiles(host, rps, requests=requests, seed=number, seconds=seconds)
+            return asked.quantiles(host, rps, requests=requests, seed=seed, seconds=seconds)
 
-        best = drawn(self.parameters, _BEST, seed)
-        # A replicate's error is that of its parameters and of its draws; to it comes what the model
-        # did not explain of the loads that it knew.
-        several = np.log(
-            [
-                drawn(parameters, _PREDICTED, seed + number)
-                for number, parameters in enumerate(self.replicates, start=1)
-            ]
-        )
+        best = drawn(self.parameters, _BEST)
+        # All with the same random numbers, so that they differ by their parameters alone. To that
+        # comes what the model did not explain of the loads that it knew.
+        several = np.log([drawn(parameters, _PREDICTED) for parameters in self.replicates])
         spread = (several[:, None, :] - np.median(several, axis=0)) + self.residuals[None, :, :]
         spread = spread.reshape(-1, 2)
         ends = np.quantile(spread, ((1 - _COVERED) / 2, (1 + _COVERED) / 2), axis=0)
