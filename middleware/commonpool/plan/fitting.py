@@ -3,8 +3,8 @@
 What is measured directly is taken as it is: the times of single requests, the processor seconds of
 the worker processes, the tasks. Three parameters are fitted to the p50 and the p99 of the loads, by
 the method of simulated moments (D. McFadden, Econometrica 57(5), 1989; here the moments are
-quantiles, and the distance is that of least absolute deviations, to which one run in which the
-machine did something else matters little):
+quantiles, and the distance is Huber's, to which one run in which the machine did something else
+matters little):
 
 - ``contended``, the seconds of a core that a request costs outside the worker processes;
 - ``scale``, by which all requests took longer than those alone, the machine having been slower or
@@ -29,13 +29,18 @@ from commonpool.plan.loads import Load, processor_seconds, usable
 from commonpool.plan.model import Host, Request, most_contended
 from commonpool.plan.stations import Numbers
 
-_GRID = 8  # values of `contended` for which loads are drawn
-_DRAWN = 2000  # requests for each of them and each load
+_GRID = 6  # values of `contended` for which loads are drawn, and again between the nearest
+_REFINED = 2  # times
+_SERVED = 3.0  # times a single request's time: a load whose p50 is below that was served
+_SPARE = 1.1  # times the cores that there are, to be safe
+_DRAWN = 1500  # requests for each of them and each load that nothing had to wait in
+_DRAWN_MOST = 5  # times as many for those in which much had to: there p50 and p99 vary more
 _FINE = 200  # values between them that are looked at
 
+_REWEIGHTINGS = 3
 _REPLICATES = 20
 _PREDICTED = 2000  # requests of a prediction, for each of the replicates
-_BEST = 12_000  # and for the best fit
+_BEST = 20_000  # and for the best fit
 _COVERED = 0.9
 _SEED = 1
 
@@ -176,25 +181,46 @@ def fit(measurements: Measurements, *, seed: int = _SEED) -> Fit:
     processor = processor_seconds(measurements)
     tasks, cores = measurements.tasks_per_request, measurements.cores
     mean = float(np.mean(measurements.unloaded))
-    most = most_contended(min(processor, mean), max(tasks, 1.0), cores, mean)
-    grid = np.linspace(0.0, most, _GRID)
-    drawn = np.array([_drawn(measurements, processor, value, loads, seed) for value in grid])
     measured = np.log([load.quantiles() for load in loads])
     weights = np.sqrt([load.requests for load in loads])
-
     alone = float(np.sqrt(len(measurements.unloaded)))
+
+    def table_of(values: Numbers) -> _Table:
+        drawn = [
+            _drawn(
+                measurements,
+                Request.of(processor, value, tasks, cores, measurements.unloaded),
+                loads,
+                seed,
+            )
+            for value in values.tolist()
+        ]
+        return _Table(values, np.array(drawn))
+
+    # Near what the machine can do, a little more makes much of a difference: first about where it
+    # is, then nearer.
+    most = min(
+        most_contended(min(processor, mean), max(tasks, 1.0), cores, mean),
+        _most_served(loads, processor, cores, mean),
+    )
+    table = table_of(np.linspace(0.0, most, _GRID))
+    for _ in range(_REFINED):
+        about = _nearest(table, measured, weights, alone).contended
+        low, high = table.around(about)
+        table = table.joined(table_of(np.linspace(low, high, _GRID)[1:-1]))
 
     def parameters(found: _Found, unloaded: Sequence[float]) -> Parameters:
         request = Request.of(processor, found.contended, tasks, cores, unloaded)
-        return Parameters(request, float(np.exp(found.scale)), float(np.exp(found.tail)))
+        scale, tail = float(np.exp(found.scale)), float(np.exp(found.tail))
+        return Parameters(request, scale, tail)
 
-    best = _nearest(grid, drawn, measured, weights, alone)
+    best = _nearest(table, measured, weights, alone)
     random = np.random.default_rng(seed)
     replicates = []
     for _ in range(_REPLICATES):
-        picked = random.integers(len(loads), size=len(loads))
+        picked = random.integers(len(loads), size=len(loads)).tolist()
         other = np.log([loads[number].resampled(random) for number in picked])
-        found = _nearest(grid, drawn[:, picked], other, weights[picked], alone)
+        found = _nearest(table.of(picked), other, weights[picked], alone)
         unloaded = random.choice(np.asarray(measurements.unloaded), len(measurements.unloaded))
         replicates.append(parameters(found, unloaded.tolist()))
     return Fit(
@@ -202,34 +228,77 @@ def fit(measurements: Measurements, *, seed: int = _SEED) -> Fit:
         loads,
         parameters(best, measurements.unloaded),
         replicates,
-        measured - _between(grid, drawn, best.contended) - (best.scale, best.scale + best.tail),
+        measured - table.at(best.contended) - (best.scale, best.scale + best.tail),
     )
+
+
+def _most_served(loads: Sequence[Load], processor: float, cores: int, mean: float) -> float:
+    """Seconds of a core that a request can cost elsewhere, with what was served nevertheless."""
+    served = [load.rps for load in loads if load.quantiles()[_P50] < _SERVED * mean]
+    highest = max(served, default=loads[0].rps)
+    return max(_SPARE * cores / highest - processor, 0.001 * mean)
 
 
 def _drawn(
-    measurements: Measurements, processor: float, contended: float, loads: Sequence[Load], seed: int
+    measurements: Measurements, request: Request, loads: Sequence[Load], seed: int
 ) -> Numbers:
     """The logarithms of the model's p50 and p99 of each load, ``scale`` and ``tail`` being 1."""
-    request = Request.of(
-        processor,
-        contended,
-        measurements.tasks_per_request,
-        measurements.cores,
-        measurements.unloaded,
-    )
-    model = Parameters(request)
     return np.log(
         [
-            model.quantiles(
+            Parameters(request).quantiles(
                 Host(measurements.cores, load.sizes),
                 load.rps,
-                requests=_DRAWN,
+                requests=_requests(load, request.alone),
                 seed=seed,
                 seconds=load.seconds,
             )
             for load in loads
         ]
     )
+
+
+def _requests(load: Load, alone: float) -> int:
+    """How many are drawn for a load: more where they have to wait, and so p50 and p99 vary more."""
+    slower = float(load.quantiles()[_P50]) / alone
+    return round(_DRAWN * min(max(1.0, 1 + _DRAWN_MOST * (slower - 1)), _DRAWN_MOST))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What was drawn for some values of ``contended``; between them it is read off.
+
+    Attributes:
+        contended: the values, ascending.
+        drawn: logarithms, for each of them and each load: p50 and p99.
+    """
+
+    contended: Numbers
+    drawn: Numbers
+
+    def of(self, loads: Sequence[int]) -> _Table:
+        """The same for some of the loads."""
+        return _Table(self.contended, self.drawn[:, loads])
+
+    def around(self, contended: float) -> tuple[float, float]:
+        """The values of ``contended`` on both sides."""
+        grid = self.contended
+        near = int(np.argmin(np.abs(grid - contended)))
+        return float(grid[max(near - 1, 0)]), float(grid[min(near + 1, len(grid) - 1)])
+
+    def joined(self, other: _Table) -> _Table:
+        """With the values of another one, too."""
+        values, drawn = np.append(self.contended, other.contended), [*self.drawn, *other.drawn]
+        values, first = np.unique(values, return_index=True)
+        return _Table(values, np.array([drawn[number] for number in first]))
+
+    def at(self, contended: float) -> Numbers:
+        """P50 and p99 of each load."""
+        grid = self.contended
+        right = int(np.clip(np.searchsorted(grid, contended), 1, len(grid) - 1))
+        width = grid[right] - grid[right - 1]
+        share = (contended - grid[right - 1]) / width if width > 0 else 0.0
+        between: Numbers = (1 - share) * self.drawn[right - 1] + share * self.drawn[right]
+        return between
 
 
 @dataclass(frozen=True)
@@ -241,35 +310,44 @@ class _Found:
     tail: float = 0.0
 
 
-def _nearest(
-    grid: Numbers, drawn: Numbers, measured: Numbers, weights: Numbers, alone: float
-) -> _Found:
-    """The parameters with the least absolute deviations.
+def _nearest(table: _Table, measured: Numbers, weights: Numbers, alone: float) -> _Found:
+    """The parameters with the least distance.
 
-    For each value of ``contended`` the others are weighted medians, which is what makes absolute
-    deviations least.
+    For each value of ``contended`` the others follow.
     """
     best, least = _Found(), np.inf
-    for value in np.linspace(grid[0], grid[-1], _FINE):
-        apart = measured - _between(grid, drawn, value)
-        scale = _weighted_median(np.append(apart[:, _P50], 0.0), np.append(weights, alone))
-        apart -= scale
-        tail = _weighted_median(apart[:, _P99], weights)
+    for value in np.linspace(table.contended[0], table.contended[-1], _FINE):
+        apart = (measured - table.at(value)) / _SCALES
+        scale = _centre(np.append(apart[:, _P50], 0.0), np.append(weights, alone))
+        apart[:, _P50] -= scale
+        tail = _centre(apart[:, _P99], weights)
         apart[:, _P99] -= tail
-        distance = float((np.abs(apart / _SCALES).sum(axis=1) * weights).sum())
-        distance += alone * abs(scale) / _SCALES[_P50]
+        distance = float((_huber(apart).sum(axis=1) * weights).sum())
+        distance += alone * float(_huber(np.array(scale)))
         if distance < least:
+            scale *= float(_SCALES[_P50])
+            tail = tail * float(_SCALES[_P99]) - scale
             best, least = _Found(float(value), scale, tail), distance
     return best
 
 
-def _between(grid: Numbers, drawn: Numbers, value: float) -> Numbers:
-    """What was drawn for two neighbours, interpolated."""
-    right = int(np.clip(np.searchsorted(grid, value), 1, len(grid) - 1))
-    width = grid[right] - grid[right - 1]
-    share = (value - grid[right - 1]) / width if width > 0 else 0.0
-    between: Numbers = (1 - share) * drawn[right - 1] + share * drawn[right]
-    return between
+def _huber(errors: Numbers) -> Numbers:
+    """Squares up to 1, and beyond that straight lines, so that one bad run does not count for all.
+
+    P. J. Huber, "Robust estimation of a location parameter", Ann. Math. Statist. 35(1), 1964.
+    """
+    far = np.abs(errors)
+    found: Numbers = np.where(far <= 1, far**2, 2 * far - 1)
+    return found
+
+
+def _centre(values: Numbers, weights: Numbers) -> float:
+    """The value with the least `_huber` distance, by reweighting, from the weighted median on."""
+    centre = _weighted_median(values, weights)
+    for _ in range(_REWEIGHTINGS):
+        near = weights / np.maximum(np.abs(values - centre), 1.0)
+        centre = float((near * values).sum() / near.sum())
+    return centre
 
 
 def _weighted_median(values: Numbers, weights: Numbers) -> float:

@@ -18,7 +18,7 @@ LEAST_REQUESTS = 30
 LEAST_LOADS = 3
 """Loads that a fit needs: it has two parameters, and one more shows whether they are any good."""
 
-_MOST_LOADS = 16  # that are fitted, those with most requests: each costs a second
+_MOST_LOADS = 12  # that are fitted, those with most requests: each costs a second
 _LEAST_UNLOADED = 10
 _MOST = 4096  # of anything that is counted; more is no measurement
 _MOST_SECONDS = 1e6
