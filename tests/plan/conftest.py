@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from commonpool.plan.fitting import Fit, fit
-from tests.plan.helpers import measured, recorded
+from commonpool.plan.fitting import Fit
+from tests.plan.helpers import a_fit, measured, recorded
 
 
 @pytest.fixture(scope="session")
 def fitted() -> Fit:
-    return fit(measured())
+    return a_fit()
 
 
 @pytest.fixture(scope="session")

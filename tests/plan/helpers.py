@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from commonpool.chain.measured import Measurements, Run, Sizes
 from commonpool.plan import simulation
+from commonpool.plan.fitting import Fit, fit
 from commonpool.plan.model import Host, Request
 from commonpool.tune.recording import Recording
 
@@ -71,3 +73,9 @@ def recorded(folder: Path, measurements: Measurements) -> Path:
         for run in measurements.runs:
             recording.run(run)
     return folder
+
+
+@functools.cache
+def a_fit() -> Fit:
+    """The fit to `measured()`, for all tests that only look at it."""
+    return fit(measured())

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from commonpool.plan.fitting import Fit, fit
 from commonpool.plan.report import as_json, as_text, milliseconds
 from commonpool.plan.sizing import Answer, Goal, answer
-from tests.plan.helpers import CORES, measured
-
-
-@functools.cache
-def a_fit() -> Fit:
-    return fit(measured())
+from tests.plan.helpers import CORES, a_fit
 
 
 @functools.cache

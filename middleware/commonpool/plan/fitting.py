@@ -38,9 +38,9 @@ _DRAWN_MOST = 5  # times as many for those in which much had to: there p50 and p
 _FINE = 200  # values between them that are looked at
 
 _REWEIGHTINGS = 3
-_REPLICATES = 20
-_PREDICTED = 2000  # requests of a prediction, for each of the replicates
-_BEST = 20_000  # and for the best fit
+_REPLICATES = 16
+_PREDICTED = 1500  # requests of a prediction, for each of the replicates
+_BEST = 16_000  # and for the best fit
 _COVERED = 0.9
 _SEED = 1
 

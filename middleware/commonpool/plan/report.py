@@ -169,13 +169,16 @@ def _known(answer: Answer, fit: Fit) -> Iterator[str]:
         f"({sum(load.requests for load in loads):,} requests), on which half of the errors are "
         f"below {errors[0]:.0%} (p50) and {errors[1]:.0%} (p99). One request: "
         f"{milliseconds(request.processor)} of a core in its process, "
-        f"{milliseconds(request.contended)} elsewhere, {request.tasks:.3g} tasks."
+        f"{milliseconds(request.contended)} elsewhere, "
+        f"{fit.measurements.tasks_per_request:.3g} tasks."
     )
     yield ""
     yield "Not known to the plan, and assumed:"
+    asked = f"{answer.queries:,.0f} tasks/s"
+    if fit.measurements.tasks_per_request < 1:
+        asked = f"what {answer.goal.rps:,g} requests/s ask of it (they had no tasks of the pool)"
     queries = (
-        f"The database answers as fast as it did to single requests. It would have to serve "
-        f"{answer.queries:,.0f} tasks/s"
+        f"The database answers as fast as it did to single requests. It would have to serve {asked}"
     )
     if answer.database_cores > 0:
         queries += (
