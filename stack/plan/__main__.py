@@ -68,7 +68,11 @@ def main(
     table = page.table(measurements, fitted, compared)
     click.echo(table)
     if write:
-        click.echo(f"Written: {page.write(ROOT / 'docs', table)}")
+        try:
+            click.echo(f"Written: {page.write(ROOT / 'docs', table)}")
+        except OSError as error:
+            click.echo(f"stack.plan: {error}", err=True)
+            sys.exit(_COULD_NOT_LOOK)
     sys.exit(0 if all(load.is_good() for load in compared) else 1)
 
 
