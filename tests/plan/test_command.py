@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from commonpool.cli.plan import command
 from commonpool.tune.recording import FILE
+from tests.helpers import wait_until
 from tests.plan.helpers import measured, recorded
 
 
@@ -112,7 +112,8 @@ def test_ctrl_c_is_no_traceback(folder: Path) -> None:
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        time.sleep(1.5)  # wherever it is by then
+        maps = Path(f"/proc/{process.pid}/maps")
+        wait_until(lambda: "numpy" in maps.read_text(), 60)  # it is at its work, or about to be
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
     assert "Traceback" not in output + errors
