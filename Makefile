@@ -66,6 +66,12 @@ tune-demo: ## Tune the dashboard from a bad uwsgi.ini, by measurement (ten minut
 	@$(VENV) tune "$$PYTHON" --editable '.[flask,sqlalchemy,tune]' --group stack --group mariadb $(DATA)
 	@exec .venv/bin/python -m stack.tuning $(ARGS)
 
+.PHONY: validate-plan
+validate-plan: ## What `commonpool plan` predicts, then measured (a quarter of an hour)
+	@bin/system-packages servers
+	@$(VENV) tune "$$PYTHON" --editable '.[flask,sqlalchemy,tune]' --group stack --group mariadb $(DATA)
+	@exec .venv/bin/python -m stack.plan $(ARGS)
+
 .PHONY: compare
 compare: ## All peers and servers in turn, into docs/benchmarks (ARGS="--help": what to choose)
 	@bin/system-packages compare

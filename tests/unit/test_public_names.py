@@ -161,6 +161,19 @@ IN_ORDER_CHAIN = [
 ]
 
 
+IN_ORDER_PLAN = [
+    "__init__",
+    "errors",
+    "stations",
+    "model",
+    "simulation",
+    "loads",
+    "fitting",
+    "sizing",
+    "report",
+]
+
+
 def in_the_core() -> set[str]:
     return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
 
@@ -309,6 +322,22 @@ def test_a_module_of_the_adapter_for_sqlalchemy_imports_from_those_above_it_alon
     ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
     above = IN_ORDER_SQLALCHEMY[: IN_ORDER_SQLALCHEMY.index(name)]
     assert ours - {package} <= set(above)
+
+
+def test_the_order_of_imports_of_plan_knows_every_module():
+    assert set(IN_ORDER_PLAN) == {path.stem for path in (PACKAGE / "plan").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", IN_ORDER_PLAN)
+def test_a_module_of_plan_imports_from_those_above_it_and_the_chain_alone(name):
+    package = "commonpool.plan"
+    ours = {
+        package if module == package else module.removeprefix(f"{package}.")
+        for module in imports_of(PACKAGE / "plan" / f"{name}.py")
+        if module.startswith("commonpool")
+    }
+    above = IN_ORDER_PLAN[: IN_ORDER_PLAN.index(name)]
+    assert ours - {package, "commonpool.chain.measured"} <= set(above)
 
 
 def test_the_order_of_imports_of_offload_knows_every_module():

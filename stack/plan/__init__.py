@@ -1,0 +1,1 @@
+"""How good `commonpool plan` is: predicted, then measured, on the stack's dashboard."""

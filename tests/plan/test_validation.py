@@ -1,0 +1,49 @@
+"""`make validate-plan`, but for the measuring: what it makes of measurements."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from commonpool.chain.measured import Measurements
+from stack.plan import page, validation
+from tests.plan.helpers import measured
+
+RATES = (4.0, 6.0, 10.0, 14.0, 20.0)
+
+
+@pytest.fixture(scope="module")
+def measurements() -> Measurements:
+    given = measured(rates=RATES, rounds=1, seconds=60)
+    runs = [dataclasses.replace(run, round=validation.FIRST) for run in given.runs]
+    probe = dataclasses.replace(runs[0], rps=99.0, round=validation.PROBE)
+    return dataclasses.replace(given, runs=[probe, *runs])
+
+
+def test_every_other_load_is_not_used_for_the_fit(measurements: Measurements) -> None:
+    unseen = page.unseen(measurements)
+    assert unseen == [6.0, 14.0]
+    fitted, compared = validation.compare(measurements, unseen)
+    assert [load.rps for load in fitted.loads] == [4.0, 10.0, 20.0]
+    assert [load.rps for load in compared] == unseen
+    # The measurements are the model's own.
+    assert all(load.is_good() for load in compared), [load.errors() for load in compared]
+    shown = page.table(measurements, fitted, compared)
+    assert shown.count("\n| 6 |") == shown.count("\n| 14 |") == 1
+    assert "fitted to 4, 10, 20 requests/s" in shown
+
+
+def test_the_figures_come_between_their_marks(tmp_path: Path) -> None:
+    (tmp_path / "tuning.md").write_text("no marks\n")
+    part = tmp_path / "tuning-plan-part.md"
+    part.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    assert page.write(tmp_path, "new") == part
+    assert part.read_text() == f"before\n{page.BEGIN}\nnew\n{page.END}\nafter\n"
+    assert (tmp_path / "tuning.md").read_text() == "no marks\n"
+
+
+def test_without_marks_it_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="has the line"):
+        page.write(tmp_path, "new")
