@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 from commonpool.errors import ConfigError
 
 PREFIX = "COMMONPOOL_"
+NO_KNOBS = frozenset({"COMMONPOOL_DOCTOR"})
+"""Variables of that name that are not for the pool: what becomes of a start that the doctor finds
+fault with."""
 
 # Numbers above these are slips of the finger, not sizes: each thread takes 8 MiB of address space.
 MOST_WORKERS = 10_000
@@ -102,7 +105,9 @@ class PoolConfig:
         knobs = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in settings.items()
-            if name.startswith(PREFIX) and not (isinstance(value, str) and not value.strip())
+            if name.startswith(PREFIX)
+            and name not in NO_KNOBS
+            and not (isinstance(value, str) and not value.strip())
         }
         return cls._read(
             knobs,

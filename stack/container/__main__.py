@@ -7,6 +7,7 @@ import sys
 
 from commonpool import ConfigError
 from stack.app.settings import SettingsError
+from stack.container.examination import ExaminationError, examine_start
 from stack.container.serving import serve
 from stack.container.sizes import Sizes, SizesError, check
 from stack.data.errors import DatabaseURLError
@@ -16,7 +17,7 @@ REFUSED = 2
 
 
 def main() -> int:
-    """Refuse what cannot work, in one line; else serve until told to end.
+    """Refuse what cannot work, and say why; else serve until told to end.
 
     Returns:
         The exit status.
@@ -24,7 +25,14 @@ def main() -> int:
     try:
         sizes = Sizes.from_mapping(os.environ)
         check(sizes)
-    except (SettingsError, ConfigError, DatabaseURLError, SizesError) as error:
+        examine_start(sizes, os.environ)
+    except (
+        SettingsError,
+        ConfigError,
+        DatabaseURLError,
+        SizesError,
+        ExaminationError,
+    ) as error:
         sys.stderr.write(f"stack: refused to start: {error}\n")
         return REFUSED
     sys.stderr.write(f"stack: {sizes}\n")

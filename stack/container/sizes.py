@@ -11,16 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from commonpool import PoolConfig
+from commonpool.doctor.facts import RESERVE
 from stack.app.database import probe_engine
 from stack.app.settings import Settings, whole
 from stack.data.errors import database_message, error_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-RESERVE = 10
-"""Connections of the database that are left to others: whoever looks after it, /healthz of each
-process, the loader. MariaDB itself keeps one more for an administrator."""
 
 _CONNECT_SECONDS = 5
 _REFUSALS = {1044, 1045, 1049}  # no right to the database, a wrong password, no such database
@@ -89,6 +86,9 @@ class Sizes:
 
 def check(sizes: Sizes) -> None:
     """Ask the database how many connections it takes, and compare.
+
+    `RESERVE` of them are for others: whoever looks after it, /healthz of each process, the loader.
+    MariaDB itself keeps one more for an administrator.
 
     A database that does not answer is said on standard error, and no reason not to start: it may
     be restarting, and /healthz tells when it is back.

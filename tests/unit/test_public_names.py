@@ -114,8 +114,44 @@ IN_ORDER_PLAN = [
 ]
 
 
+IN_ORDER_CHAIN = [
+    "model",
+    "measured",
+    "text_files",
+    "hiding",
+    "units",
+    "versions",
+    "uwsgi_options",
+    "uwsgi_formats",
+    "uwsgi_magic",
+    "uwsgi_logic",
+    "uwsgi_passes",
+    "uwsgi_files",
+    "stats",
+    "nginx_templates",
+    "nginx_tree",
+    "nginx_files",
+    "interpolation",
+    "placed_yaml",
+    "compose_files",
+    "application_modules",
+    "application_values",
+    "application_walk",
+    "application_engines",
+    "application",
+    "application_child",
+    "application_load",
+    "host",
+    "database",
+    "site_answers",
+    "pool_settings",
+    "reading",
+    "__init__",
+]
+
+
 def in_the_core() -> set[str]:
-    return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    return {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
 
 
 def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
@@ -131,6 +167,9 @@ def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
 TREES = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
 
 
+PACKAGES = ("commonpool", "commonpool.chain", "commonpool.ext", "commonpool.ext.sqlalchemy")
+
+
 def imports_of(path: Path) -> set[str]:
     """The full names of the modules that a file imports, in its functions too."""
     names: set[str] = set()
@@ -140,7 +179,7 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} imports relatively"
             module = node.module or ""
-            if module in ("commonpool", "commonpool.ext", "commonpool.ext.sqlalchemy"):
+            if module in PACKAGES:
                 names |= {f"{module}.{alias.name}" for alias in node.names}
             else:
                 names.add(module)
@@ -369,3 +408,20 @@ def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(tmp_path):
     }
     assert "commonpool/py.typed" in held
     assert held == source
+
+
+def test_the_order_of_imports_of_the_chain_knows_every_module():
+    assert set(IN_ORDER_CHAIN) == {path.stem for path in (PACKAGE / "chain").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", IN_ORDER_CHAIN)
+def test_a_module_of_the_chain_imports_from_those_above_it_alone(name):
+    package = "commonpool.chain"
+    imported = imports_of(PACKAGE / "chain" / f"{name}.py")
+    ours = {module.removeprefix(f"{package}.") for module in imported if module.startswith(package)}
+    assert ours - {package} <= set(IN_ORDER_CHAIN[: IN_ORDER_CHAIN.index(name)])
+
+
+def test_what_the_application_is_loaded_with_needs_the_standard_library_alone():
+    imported = imports_of(PACKAGE / "chain" / "application_child.py")
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names

@@ -76,9 +76,10 @@ class NginxLocation:
         path: of the location, with its modifier: ``~ ^/api``.
         directives: what counts there, inherited or its own, by name; each as the arguments stand in
             the file (a `Setting` whose value is a tuple of strings). What nginx takes several times
-            (``uwsgi_param``) has all of them.
+            (``uwsgi_param``) has all of them. What stands in the block of its upstream is there
+            as ``upstream.server``, ``upstream.keepalive``, ...
         upstream: addresses of the servers it passes to, such as ``unix:/run/uwsgi.sock``.
-        protocol: ``uwsgi``, ``http`` (`proxy_pass`) or ``static``.
+        protocol: ``uwsgi``, ``http`` (`proxy_pass`), ``fastcgi``, ``scgi`` or ``grpc``.
     """
 
     server: str
@@ -118,8 +119,10 @@ class Engine:
         name: how the application calls it, for people.
         values: ``pool_size``, ``max_overflow``, ``pool_timeout``, ``pool_recycle``,
             ``pool_pre_ping``, ``driver`` (``mysqldb``), ``dialect`` (``mysql``), ``poolclass``,
-            ``statement_seconds`` (the limit that the application or its URL sets), as far as they
-            could be read; SQLAlchemy's defaults with the file ``default``.
+            ``statement_seconds`` (the limit that the application or its URL sets; `None` where it
+            sets one that could not be read), as far as they could be read: one that is missing is
+            not known; SQLAlchemy's defaults with the file ``default``. By `--load` also
+            ``connections``, those that are open after the import.
         made_at_import: where the application makes it when its module is imported; else `None`.
     """
 
@@ -135,11 +138,16 @@ class Application:
     Attributes:
         module: its name, such as ``stack.wsgi:application``.
         engines: those that were found.
-        pool_made_at_import: where a pool is warmed when the module is imported.
+        pool_made_at_import: where a pool is warmed when the module is imported; its value is
+            ``executor`` where that is not commonpool's but the standard library's.
         debug: where Flask's debug mode is switched on: the code, or ``FLASK_DEBUG``.
         reloader: where a reloader is.
         loop: ``gevent`` or ``asyncio`` with the place that says so.
         packages: versions of what is installed: ``flask``, ``sqlalchemy``, ``uwsgi``, ...
+        pool: settings of commonpool that the code gives, by the names of `PoolConfig`: these count
+            before variables.
+        adapted: where it imports an adapter of commonpool that looks after its engines
+            (``commonpool.ext.sqlalchemy``, or what imports it).
     """
 
     module: str = ""
@@ -149,6 +157,8 @@ class Application:
     reloader: Setting | None = None
     loop: Setting | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    pool: Mapping[str, Setting] = field(default_factory=dict)
+    adapted: Setting | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,8 @@ class Database:
 
     Attributes:
         url: of it, with the password hidden.
-        variables: ``max_connections``, ``wait_timeout``, ``max_statement_time``, ``version``, ...;
+        variables: ``max_connections``, ``wait_timeout``, ``max_statement_time``, ``version``, ...,
+            times in seconds, and ``dialect`` (``mariadb``, ``mysql``, ``postgresql``, ``sqlite``);
             from the database, or from the compose file's command of it.
     """
 
@@ -170,8 +181,9 @@ class Host:
     """What the kernel lets us have: by their names in /proc, with `Setting.file` the path.
 
     Attributes:
-        values: ``somaxconn``, ``nofile`` (what is allowed to this user), ``nproc``, ``memory``
-            (bytes, of the machine or of the container's limit), ``cpus``.
+        values: ``somaxconn``, ``nofile`` and ``nofile_hard`` (what is allowed to this user, now and
+            at most), ``nproc``, ``memory`` (bytes, of the machine or of the container's limit),
+            ``cpus``; what has no limit is left out.
     """
 
     values: Mapping[str, Setting]
@@ -187,6 +199,8 @@ class Compose:
         memory: bytes that one replica may have; `None` for no limit.
         stop_grace_period: seconds that it has to end.
         environ: of the service with the application.
+        services: their names, by role: ``application``, ``database``, ``nginx``.
+        limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``.
     """
 
     file: str
@@ -194,7 +208,8 @@ class Compose:
     memory: Setting | None
     stop_grace_period: Setting
     environ: Mapping[str, Setting]
-    services: Mapping[str, str] = field(default_factory=dict)  # role ("application") -> service
+    services: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from commonpool.chain.model import Chain, Setting, Unreadable, Uwsgi
+from commonpool.chain.application import read_application
+from commonpool.chain.application_load import load_application
+from commonpool.chain.compose_files import Services, read_compose
+from commonpool.chain.database import read_database
+from commonpool.chain.hiding import without_password
+from commonpool.chain.host import read_host
+from commonpool.chain.model import (
+    Application,
+    Chain,
+    Database,
+    Engine,
+    Nginx,
+    Setting,
+    Site,
+    Unreadable,
+    Uwsgi,
+)
+from commonpool.chain.nginx_files import read_nginx
+from commonpool.chain.pool_settings import read_pool
+from commonpool.chain.site_answers import read_site
+from commonpool.chain.stats import read_stats
+from commonpool.chain.text_files import NotReadError
 from commonpool.chain.uwsgi_files import read_uwsgi
+from commonpool.chain.versions import uwsgi_version
+
+_T = TypeVar("_T")
 
 
 def read_chain(
@@ -21,6 +47,9 @@ def read_chain(
 ) -> Chain:
     """What the files and servers say that are named; nothing is changed.
 
+    What an application finds in its environment is, each before the one behind it: what uWSGI's
+    ``env`` sets, what is set here, what the compose file sets.
+
     Args:
         uwsgi: path of uWSGI's configuration (ini, yaml, json).
         nginx: path of nginx's.
@@ -33,11 +62,156 @@ def read_chain(
     Returns:
         What could be read, and in `Chain.unreadable` what could not. Never raises for what is read.
     """
-    del nginx, url, database, compose, load
-    outside = {name: Setting(value, "environment") for name, value in environ.items()}
-    unreadable: list[Unreadable] = []
-    server: Uwsgi | None = None
-    if uwsgi is not None:
-        server, problems = read_uwsgi(uwsgi, outside)
-        unreadable += problems
-    return Chain(uwsgi=server, unreadable=unreadable)
+    return _Reader(dict(environ)).chain(
+        uwsgi=uwsgi, nginx=nginx, url=url, database=database, compose=compose, load=load
+    )
+
+
+class _Reader:
+    """Reads one after the other, whatever becomes of the one before."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
+        self._unreadable: list[Unreadable] = []
+
+    def chain(
+        self,
+        *,
+        uwsgi: str | None,
+        nginx: str | None,
+        url: str | None,
+        database: str | None,
+        compose: str | None,
+        load: bool,
+    ) -> Chain:
+        """All links that are asked for."""
+        services = None if compose is None else self._services(compose)
+        outside = {name: Setting(value, "environment") for name, value in self._environ.items()}
+        given = outside if services is None else {**services.compose.environ, **outside}
+        server = None if uwsgi is None else self._server(uwsgi, given)
+        application = None if server is None else self._application(server, load=load)
+        pool = self._pool(given if server is None else server.environ, server, application)
+        return Chain(
+            uwsgi=server,
+            nginx=None if nginx is None else self._front(nginx, services),
+            pool=pool,
+            application=application,
+            database=self._database(database, services),
+            host=self._try("host", "kernel", read_host),
+            compose=None if services is None else services.compose,
+            site=None if url is None else self._site(url),
+            unreadable=tuple(dict.fromkeys(self._unreadable)),
+        )
+
+    def _pool(
+        self,
+        environ: Mapping[str, Setting],
+        server: Uwsgi | None,
+        application: Application | None,
+    ) -> Mapping[str, Setting]:
+        file = "" if server is None else server.file
+        code = {} if application is None else application.pool
+        found = self._try("pool", file, lambda: self._kept(read_pool(environ, server, code)))
+        return found or {}
+
+    def _services(self, file: str) -> Services | None:
+        return self._try("compose", file, lambda: self._kept(read_compose(file, self._environ)))
+
+    def _server(self, file: str, environ: Mapping[str, Setting]) -> Uwsgi | None:
+        def read() -> Uwsgi | None:
+            version = uwsgi_version()
+            server = self._kept(read_uwsgi(file, environ, version=version))
+            if not server.options and self._unreadable:
+                return None
+            return dataclasses.replace(server, stats=read_stats(server))
+
+        return self._try("uwsgi", file, read)
+
+    def _front(self, file: str, services: Services | None) -> Nginx | None:
+        theirs = {} if services is None else services.nginx
+        values = {name: str(setting.value) for name, setting in theirs.items()}
+        # As in a shell: a variable that is empty has its default.
+        values = {name: value for name, value in values.items() if value}
+        values |= self._environ
+        front = self._try("nginx", file, lambda: self._kept(read_nginx(file, values)))
+        is_nothing = front is not None and not front.main and not front.locations
+        return None if is_nothing and self._unreadable else front
+
+    def _application(self, server: Uwsgi, *, load: bool) -> Application | None:
+        file = server.file
+        read = self._try("application", file, lambda: self._kept(read_application(server)))
+        if not load or (read is not None and not read.module):
+            return read
+        loaded = self._try("application", file, lambda: load_application(server))
+        return _both(read, loaded)
+
+    def _database(self, url: str | None, services: Services | None) -> Database | None:
+        found = None
+        if services is not None and services.database:
+            service = services.compose.services["database"]
+            found = Database(f"{service} in {services.compose.file}", services.database)
+        if url is None:
+            return found
+        answered = self._try("database", without_password(url), lambda: read_database(url))
+        return answered or found
+
+    def _site(self, url: str) -> Site | None:
+        site = self._try("site", without_password(url), lambda: read_site(url))
+        if site is not None and site.error:
+            message = f"does not answer: {site.error}"
+            self._unreadable.append(Unreadable("site", site.url, 0, message))
+        return site
+
+    def _kept(self, read: tuple[_T, list[Unreadable]]) -> _T:
+        self._unreadable += read[1]
+        return read[0]
+
+    def _try(self, what: str, file: str, read: Callable[[], _T]) -> _T | None:
+        try:
+            return read()
+        except NotReadError as error:
+            self._unreadable.append(error.unreadable)
+        except Exception as error:
+            words = " ".join(without_password(f"{type(error).__name__}: {error}").split())
+            message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
+            self._unreadable.append(Unreadable(what, file, 0, message))
+        return None
+
+
+def _both(read: Application | None, loaded: Application | None) -> Application | None:
+    """What was found by loading, with the places that the code says."""
+    if read is None or loaded is None:
+        return loaded or read
+    return dataclasses.replace(
+        loaded,
+        engines=[_with_place(engine, read.engines) for engine in loaded.engines],
+        pool_made_at_import=_pool_made(read.pool_made_at_import, loaded.pool_made_at_import),
+        debug=loaded.debug and (read.debug or loaded.debug),
+        reloader=read.reloader,
+        loop=read.loop or loaded.loop,
+        pool=read.pool,
+    )
+
+
+def _pool_made(read: Setting | None, loaded: Setting | None) -> Setting | None:
+    if read is not None and (loaded is not None or read.value == "executor"):
+        return read  # an executor of somebody else's is not looked for by loading
+    return loaded
+
+
+def _with_place(engine: Engine, others: Sequence[Engine]) -> Engine:
+    """The engine with what only the code tells of it: where it is made, its statement limit."""
+    named = [other for other in others if other.name == engine.name]
+    alike = [other for other in others if _kind(other) == _kind(engine)]
+    same = named if len(named) == 1 else alike
+    if len(same) != 1:
+        return engine
+    limit = same[0].values.get("statement_seconds")
+    more = {} if limit is None else {"statement_seconds": limit}
+    place = same[0].made_at_import or engine.made_at_import
+    return Engine(engine.name, {**engine.values, **more}, place)
+
+
+def _kind(engine: Engine) -> object:
+    found = engine.values.get("poolclass")
+    return None if found is None else found.value

@@ -53,7 +53,7 @@ def read_bytes(path: str | Path, what: str) -> bytes:
                 f"is too large for a configuration: {status.st_size} bytes, read are "
                 f"{MOST_BYTES} at most",
             )
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(MOST_BYTES)
     except OSError as error:
         raise NotReadError(what, name, 0, f"cannot be read: {_words(error)}") from None
@@ -62,12 +62,28 @@ def read_bytes(path: str | Path, what: str) -> bytes:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """What a regular file holds, as text; bytes that are not UTF-8 are shown as ``\\xff``.
+    """What a regular file holds, as text; bytes that are not UTF-8 are shown by their number.
 
     Raises:
         NotReadError: as `read_bytes`.
     """
     return read_bytes(path, what).decode("utf-8", "backslashreplace")
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file of that name; of a name that cannot be one, it is not."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder of that name; of a name that cannot be one, it is not."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _words(error: Exception) -> str:

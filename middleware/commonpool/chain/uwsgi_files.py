@@ -2,20 +2,21 @@
 
 uWSGI takes three steps, and so does this: all files are read, conditions being followed with the
 environment as it is *then*; then ``$(VARIABLE)``, ``@(file)`` and ``%(placeholder)`` are filled in,
-but not in what counted at once (``listen``, ``set-placeholder``); then the options are gone through in
-turn, of which ``env`` sets variables and ``inherit`` brings more options, in which nothing is filled
-in any more.
+but not in what counted at once (``listen``, ``set-placeholder``); then the options are gone through
+in turn, of which ``env`` sets variables and ``inherit`` brings more options, in which nothing is
+filled in any more.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from commonpool.chain import uwsgi_magic
 from commonpool.chain.model import Setting, Unreadable, Uwsgi
-from commonpool.chain.text_files import NotReadError, read_bytes, read_text
+from commonpool.chain.text_files import NotReadError, is_file, read_bytes, read_text
 from commonpool.chain.uwsgi_formats import BY_OPTION, Parser, ini, parser_of
 from commonpool.chain.uwsgi_logic import ENDS, HERE, Logic, is_logic, number_of, turns
 from commonpool.chain.uwsgi_options import (
@@ -29,7 +30,9 @@ from commonpool.chain.uwsgi_options import (
 )
 from commonpool.chain.uwsgi_passes import placeholder, resolve
 
+_NAMES = re.compile(r"%\(([^ )]+)")
 _MOST_NESTED = 20
+_MOST_FILES = 500
 _MOST_OPTIONS = 50_000
 _KEPT = frozenset(  # variables with this prefix are uWSGI's own, and no options
     {
@@ -76,7 +79,7 @@ def read_uwsgi(
     *,
     version: tuple[int, ...] | None = None,
 ) -> tuple[Uwsgi, list[Unreadable]]:
-    """uWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
+    """UWSGI's configuration, as ``uwsgi --ini path`` (``--yaml``, ``--json``) would take it.
 
     Args:
         path: of a file, with ``:section`` behind it if it is not ``uwsgi``; its ending tells the
@@ -107,9 +110,9 @@ class Reading:
         self.problems: list[Unreadable] = []
         self._magic = uwsgi_magic.lasting(version)
         self._has_first = False
+        self._files = 0
         self._last_file = ""
         self._logic: Logic | None = None
-        self._failed = False
         self._running = False
         self._first: dict[str, Given] = {}
 
@@ -197,7 +200,7 @@ class Reading:
             self._problem(place, f"the folder {path} of variables cannot be read")
             return
         for entry in entries:
-            if entry.name.startswith(".") or not entry.is_file():
+            if entry.name.startswith(".") or not is_file(entry):
                 continue
             try:
                 content = read_bytes(entry, "uwsgi").decode("utf-8", "backslashreplace")
@@ -223,8 +226,6 @@ class Reading:
     ) -> None:
         if not self._running:
             if key in ENDS:
-                self._logic, self._failed = None, False
-            elif key == "else":
                 self._logic = None
             if self._logic is not None:
                 self._run(self._logic, key, value, place)
@@ -243,11 +244,9 @@ class Reading:
             given.settled = True
 
     def _run(self, logic: Logic, key: str, value: str, place: _Place) -> None:
-        found = turns(logic, self)
-        self._failed = found is None
         self._running = True
         try:
-            for here in found or ():
+            for here in turns(logic, self):
                 filled = value if here is None else value.replace(HERE, here)
                 self._add(key, filled, place, written=value)
         finally:
@@ -285,22 +284,36 @@ class Reading:
         if not path:
             self._problem(place, "no file is named")
             return
+        if not self._is_enough(path, place):
+            self._read(_found(path, place), section, parser, place, has_section=bool(colon))
+
+    def _is_enough(self, path: str, place: _Place) -> bool:
+        """Whether so many files are read, or one within the other, that there is no end to it."""
+        self._files += 1
         if place.depth >= _MOST_NESTED:
             self._problem(place, f"{path} is included within itself, or {_MOST_NESTED} deep")
-            return
-        path = _found(path, place)
+        elif self._files == _MOST_FILES:
+            self._problem(place, f"this is file {self._files}: no more are read")
+        return place.depth >= _MOST_NESTED or self._files >= _MOST_FILES
+
+    def _read(
+        self, path: str, section: str, parser: Parser | None, place: _Place, *, has_section: bool
+    ) -> None:
         parser = parser or parser_of(path)
         try:
-            if parser is None:
+            if parser is None or path.endswith(".xml"):
                 message = "is of no format that can be read: .ini, .yaml, .yml, .json, .js"
                 raise NotReadError("uwsgi", path, 0, message)
-            self._fill_magic(f"{path}:{section}" if colon else path, is_include=place.depth > 0)
+            text = read_text(path, "uwsgi")
+            self._fill_magic(
+                f"{path}:{section}" if has_section else path, is_include=place.depth > 0
+            )
             self._last_file = path
-            text = uwsgi_magic.fill(read_text(path, "uwsgi"), self._magic)
+            text = uwsgi_magic.fill(text, self._magic)
             for line in parser(text, section or "uwsgi", path):
                 self._add(line.key, line.value, _Place(path, line.number, place.depth + 1))
         except NotReadError as error:
-            if place.line:
+            if place.line and not error.unreadable.line:
                 self._problem(place, f"{path} {error}")
             else:
                 self.problems.append(error.unreadable)
@@ -319,6 +332,8 @@ class Reading:
 
     def result(self, path: str) -> Uwsgi:
         """The options, with aliases under one name."""
+        # Names of somebody's own are for %(name).
+        named = set(_NAMES.findall("\n".join(given.written for given in self.given)))
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
@@ -326,7 +341,7 @@ class Reading:
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):
-                if not self._names_placeholder(given.key):
+                if given.key not in named:
                     unknown.append(Setting(given.key, given.file, given.line))
                 continue
             name = ALIASES.get(given.key, given.key)
@@ -337,10 +352,6 @@ class Reading:
         options = {name: [*from_others.get(name, ()), *values] for name, values in explicit.items()}
         options.update({n: v for n, v in from_others.items() if n not in explicit})
         return Uwsgi(path, options, self.environ, self.version, unknown=unknown)
-
-    def _names_placeholder(self, key: str) -> bool:
-        # A name of somebody's own, for %(name).
-        return any(f"%({key}" in given.written for given in self.given)
 
 
 def _setting(given: Given) -> Setting:
@@ -358,8 +369,8 @@ def _setting(given: Given) -> Setting:
 
 def _found(path: str, place: _Place) -> str:
     """Where a file is: from the working folder, as uWSGI has it, else beside what names it."""
-    if place.line and not Path(path).is_absolute() and not Path(path).exists():
+    if place.line and not Path(path).is_absolute() and not is_file(path):
         beside = Path(place.file).parent / path
-        if beside.exists():
+        if is_file(beside):
             return str(beside)
     return path

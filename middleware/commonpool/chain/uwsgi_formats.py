@@ -33,7 +33,8 @@ class Line:
     number: int
 
 
-Parser = Callable[[str, str, str], list[Line]]
+Parser = Callable[[str, str, str], Iterator[Line]]
+"""Takes a text, the name of a section, and the name of the file for errors."""
 
 
 def parser_of(path: str) -> Parser | None:
@@ -44,16 +45,16 @@ def parser_of(path: str) -> Parser | None:
     return None
 
 
-def ini(text: str, section: str, file: str) -> list[Line]:
+def ini(text: str, section: str, file: str) -> Iterator[Line]:
     """The options of all sections of that name, in turn.
 
-    uWSGI takes what follows ``=`` as it stands, but for blanks at both ends: ``;`` and ``#`` begin a
-    comment only at the beginning of a line.
+    uWSGI takes what follows ``=`` as it stands, but for blanks at both ends: ``;`` and ``#`` begin
+    a comment only at the beginning of a line.
 
     Raises:
         NotReadError: no section of that name has an option.
     """
-    found = []
+    found = False
     inside = ""
     for number, line in _lines(text):
         stripped = line.strip(_BLANKS)
@@ -61,10 +62,10 @@ def ini(text: str, section: str, file: str) -> list[Line]:
             inside = stripped[1:-1]
         elif stripped and stripped[0] not in ";#" and inside == section:
             key, _, value = stripped.partition("=")
-            found.append(Line(key.rstrip(_BLANKS), value.strip(_BLANKS), number))
+            found = True
+            yield Line(key.rstrip(_BLANKS), value.strip(_BLANKS), number)
     if not found:
         raise NotReadError("uwsgi", file, 0, _no_section(text, section))
-    return found
 
 
 def _no_section(text: str, section: str) -> str:
@@ -72,19 +73,23 @@ def _no_section(text: str, section: str) -> str:
         return "begins with a byte order mark, for which uWSGI does not see its first section"
     if not text.strip():
         return "is empty"
+    if "[\0u\0w\0s\0g\0i\0]" in text:
+        return "is UTF-16, which uWSGI does not read: it is to be UTF-8"
     return f"has no section [{section}] with options in it"
 
 
-def yaml(text: str, section: str, file: str) -> list[Line]:
+def yaml(  # noqa: C901 - the cases of one small parser
+    text: str, section: str, file: str
+) -> Iterator[Line]:
     """The options of the mapping of that name, as uWSGI's own small parser finds them.
 
     It knows no lists and no quotes: ``"2"`` is three characters. It stops at the first line that is
-    no ``name: value`` of the section.
+    no ``name: value`` of the section. (One that is built with libyaml reads lists, too.)
 
     Raises:
-        NotReadError: no mapping of that name has an option.
+        NotReadError: no mapping of that name has an option, or it stopped before its end.
     """
-    found: list[Line] = []
+    found = False
     inside = False
     depth = 0
     for number, line in _lines(text):
@@ -103,7 +108,7 @@ def yaml(text: str, section: str, file: str) -> list[Line]:
             continue
         if entry[0] in "-[{":
             if inside:
-                break
+                raise _stops(file, number)
             continue
         if not inside:
             name, colon, _ = entry.partition(":")
@@ -111,12 +116,21 @@ def yaml(text: str, section: str, file: str) -> list[Line]:
             continue
         split = re.search(r": ", entry) or re.search(r":\t", entry)
         if split is None:
-            break
+            raise _stops(file, number)
         key = entry[: split.start()].rstrip(" \t")
-        found.append(Line(key, entry[split.end() :].lstrip(_BLANKS).rstrip(" \t"), number))
+        found = True
+        yield Line(key, entry[split.end() :].lstrip(_BLANKS).rstrip(" \t"), number)
     if not found:
         raise NotReadError("uwsgi", file, 0, f"has no mapping '{section}:' with options in it")
-    return found
+
+
+def _stops(file: str, number: int) -> NotReadError:
+    return NotReadError(
+        "uwsgi",
+        file,
+        number,
+        "uWSGI's own YAML knows 'name: value' alone, no lists: it reads no further than this line",
+    )
 
 
 def _indent(line: str) -> int:
@@ -131,7 +145,7 @@ def _indent(line: str) -> int:
     return depth
 
 
-def json_(text: str, section: str, file: str) -> list[Line]:
+def json_(text: str, section: str, file: str) -> Iterator[Line]:
     """The options of the object of that name; a list is the option several times.
 
     Raises:
@@ -147,14 +161,12 @@ def json_(text: str, section: str, file: str) -> list[Line]:
     if not isinstance(options, dict):
         raise NotReadError("uwsgi", file, 0, f"has no object named {section!r}")
     places = _places(text, section)
-    found = []
     for key, value in options.items():
         numbers = places.get(key, [1])
         for index, item in enumerate(value if isinstance(value, list) else [value]):
             written = _json_value(item)
             if written is not None:
-                found.append(Line(key, written, numbers[min(index, len(numbers) - 1)]))
-    return found
+                yield Line(key, written, numbers[min(index, len(numbers) - 1)])
 
 
 def _json_value(value: object) -> str | None:
@@ -187,26 +199,26 @@ def _places(text: str, section: str) -> dict[str, list[int]]:
     opened: list[_Open] = []
     number, seen = 1, 0
     for match in _TOKEN.finditer(text):
-        token = match[0]
+        mark = match[0]
         number += text.count("\n", seen, match.start())
         seen = match.start()
         top = opened[-1] if opened else None
-        if token == ":":
+        if mark == ":":
             continue
-        if token == ",":
+        if mark == ",":
             assert top is not None  # noqa: S101 - it is valid JSON
             top.awaits_key = top.kind == "{"
-        elif token in ("}", "]"):
+        elif mark in ("}", "]"):
             opened.pop()
         elif top is not None and top.awaits_key:
-            top.key, top.awaits_key = str(json.loads(token)), False
+            top.key, top.awaits_key = str(json.loads(mark)), False
         else:
             kinds = "".join(part.kind for part in opened)
-            is_value = kinds == "{{[" or (kinds == "{{" and token != "[")
+            is_value = kinds == "{{[" or (kinds == "{{" and mark != "[")
             if is_value and opened[0].key == section:
                 places.setdefault(opened[1].key, []).append(number)
-            if token in ("{", "["):
-                opened.append(_Open(token, awaits_key=token == "{"))
+            if mark in ("{", "["):
+                opened.append(_Open(mark, awaits_key=mark == "{"))
     return places
 
 

@@ -7,8 +7,11 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
+
+from commonpool.chain.text_files import is_folder
 
 HERE = "%(_)"
 """Stands for what the condition looked at, or for the turn of the loop."""
@@ -44,18 +47,18 @@ def is_logic(name: str) -> bool:
     return name in _LOOPS or name in _CONDITIONS
 
 
-def turns(logic: Logic, known: Known) -> list[str | None] | None:
+def turns(logic: Logic, known: Known) -> list[str | None]:
     """What `HERE` stands for in a line under this, once for each time that the line counts.
 
     Returns:
         For a loop, its turns; for a condition that holds, one, `None` where `HERE` is left alone;
-        `None` for a condition that does not hold, so that ``else`` does.
+        nothing for a condition that does not hold. (uWSGI 2.0 has no ``else``.)
     """
     loop = _LOOPS.get(logic.name)
     if loop is not None:
         return list(loop(logic.argument))
     holds, here = _CONDITIONS[logic.name](logic.argument, known)
-    return [here] if holds else None
+    return [here] if holds else []
 
 
 def _readline(name: str) -> list[str]:
@@ -72,8 +75,8 @@ def _times(text: str) -> list[str]:
 
 
 def _glob(pattern: str) -> list[str]:
-    found = sorted(glob.glob(pattern))  # noqa: PTH207 - pathlib's refuses absolute patterns
-    return [f"{name}/" if Path(name).is_dir() else name for name in found] or [pattern]
+    found = sorted(islice(glob.iglob(pattern), _MOST_TURNS))  # noqa: PTH207 - pathlib's refuses absolute patterns
+    return [f"{name}/" if is_folder(name) else name for name in found] or [pattern]
 
 
 def number_of(text: str) -> int:

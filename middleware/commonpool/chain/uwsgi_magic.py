@@ -56,7 +56,7 @@ def of_file(given: str) -> dict[str, str]:
     folder, _, name = full.rpartition("/")
     stem, dot, ending = name.rpartition(".")
     values = {
-        "o": given,
+        "o": path,
         "p": full,
         "s": name,
         "d": f"{folder}/",

@@ -48,7 +48,7 @@ STRUCTURE = frozenset(
         *("if-hostname", "if-not-hostname", "if-hostname-match", "if-not-hostname-match"),
         *("if-exists", "if-not-exists", "ifexists", "if-plugin", "if-not-plugin", "ifplugin"),
         *("if-file", "if-not-file", "if-dir", "if-not-dir", "ifdir", "if-directory"),
-        *("else", "end", "endif", "end-if"),
+        *("end", "endif", "end-if"),
     }
 )
 """What steers the reading, and is no option of the server."""

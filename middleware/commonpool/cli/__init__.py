@@ -8,6 +8,14 @@ COULD_NOT_LOOK = 3
 """The exit status where what was asked for could not be looked at or done."""
 
 
+def needs(module: str) -> str:
+    """What to say where a module is missing that an extra would install."""
+    return (
+        f"commonpool: the command needs {module}: pip install 'commonpool[doctor]' for doctor, "
+        "'commonpool[tune]' for tune and plan"
+    )
+
+
 def main() -> None:
     """Run the command that the arguments name; what it needs is installed with its extra."""
     try:
@@ -15,9 +23,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "commonpool":
             raise
-        sys.stderr.write(
-            f"commonpool: the command needs {error.name}: pip install 'commonpool[doctor]' for "
-            "doctor, 'commonpool[tune]' for tune and plan\n"
-        )
+        sys.stderr.write(f"{needs(error.name)}\n")
         sys.exit(COULD_NOT_LOOK)
     commands(prog_name="commonpool")

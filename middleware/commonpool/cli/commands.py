@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
+from commonpool.cli import COULD_NOT_LOOK, needs
+
+# Where each is, and its short help, for which it need not be imported: its extra may be missing.
 _COMMANDS = {
-    "doctor": "commonpool.cli.doctor",
-    "tune": "commonpool.cli.tune",
-    "plan": "commonpool.cli.plan",
+    "doctor": ("commonpool.cli.doctor", "Find what does not go together in the stack's files."),
+    "tune": ("commonpool.cli.tune", "Find the sizes of uwsgi.ini by measurement."),
+    "plan": ("commonpool.cli.plan", "Say what a load takes that was not measured."),
 }
+
+
+class _MissingError(click.ClickException):
+    exit_code = COULD_NOT_LOOK
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.format_message(), file=file or sys.stderr)
 
 
 class _Commands(click.Group):
@@ -18,10 +30,20 @@ class _Commands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        module = _COMMANDS.get(cmd_name)
-        command = None if module is None else import_module(module).command
-        assert command is None or isinstance(command, click.Command)  # noqa: S101
+        if cmd_name not in _COMMANDS:
+            return None
+        try:
+            command = import_module(_COMMANDS[cmd_name][0]).command
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "commonpool":
+                raise
+            raise _MissingError(needs(error.name)) from None
+        assert isinstance(command, click.Command)  # noqa: S101
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in _COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -157,7 +157,9 @@ def _tune(asked: Asked, console: Console, *, write: bool) -> int:
         )
     report.write(tuning, verdict, change, interrupted)
     _show(console, tuning, verdict, change, interrupted)
-    if write and not status:
+    if write and status:
+        console.print("Nothing was written, since it was interrupted.", highlight=False)
+    elif write:
         _write(console, asked, change, verdict)
     return status
 

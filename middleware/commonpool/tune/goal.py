@@ -48,7 +48,7 @@ class Goal:
 
     def __str__(self) -> str:
         """Such as ``200 requests/s at p99 <= 250 ms``."""
-        what = "the most requests/s" if self.rps is None else f"{self.rps:g} requests/s"
+        what = "the most requests/s" if self.rps is None else f"{per_second(self.rps)} requests/s"
         return f"{what} at p99 <= {milliseconds(self.p99)}"
 
 
@@ -72,3 +72,8 @@ def milliseconds(seconds: float) -> str:
         return "none"
     value = seconds * 1000
     return f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004
+
+
+def per_second(rate: float) -> str:
+    """A rate in three digits, but whole where it is large: ``3.09``, ``31.6``, ``1,250``."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"  # noqa: PLR2004

@@ -96,8 +96,11 @@ def size(sizes: Sizes) -> tuple[int, int, int, int]:
 
 def words(sizes: Sizes) -> str:
     """A setting in one short line, such as ``2 x 8, 24 workers``."""
-    connections = "" if sizes.connections is None else f", {sizes.connections} connections"
-    return f"{sizes.processes} x {sizes.threads}, {sizes.max_workers} workers{connections}"
+    several = "" if sizes.max_workers == 1 else "s"
+    told = f"{sizes.processes} x {sizes.threads}, {sizes.max_workers} worker{several}"
+    if sizes.connections is not None:
+        told += f", {sizes.connections} connection{'' if sizes.connections == 1 else 's'}"
+    return told
 
 
 def _number(name: str, text: str) -> int:

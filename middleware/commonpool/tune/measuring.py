@@ -152,8 +152,9 @@ class Visit:
         url = server.url + measuring.target
         patience = goal.hurry if in_a_hurry else goal.patience
         if not self._warm:
+            warm = min(_WARM_UP, seconds)
             measuring.generator.at_rate(
-                url, rate=max(rps, 1 / _WARM_UP), seconds=_WARM_UP, patience=patience, seed=number
+                url, rate=max(rps, 1 / warm), seconds=warm, patience=patience, seed=number
             )
             self._warm = True
         if self._overloaded:
@@ -163,6 +164,8 @@ class Visit:
             load = measuring.generator.at_rate(
                 url, rate=rps, seconds=seconds, patience=patience, seed=1000 + number
             )
+        used = server.processor_seconds() - used
+        server.look_for_workers()  # `max-requests` may have replaced some
         run = Run(
             sizes=server.sizes,
             round=number,
@@ -170,7 +173,7 @@ class Visit:
             seconds=seconds,
             latencies=load.latencies,
             failures=load.failures,
-            processor_seconds=round(server.processor_seconds() - used, 3),
+            processor_seconds=round(max(used, 0.0), 3),
             memory=server.memory(),
             connections=peak.most,
         )

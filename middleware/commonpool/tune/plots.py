@@ -100,7 +100,7 @@ def _fill(
         f"p99 \N{LESS-THAN OR EQUAL TO} {1000 * goal.p99:g} ms",
         (1, 1000 * goal.p99),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
+        xytext=(-4, 4),
         textcoords="offset points",
         horizontalalignment="right",
         fontsize=9,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from commonpool.chain.measured import Run
-from commonpool.tune.goal import Goal, milliseconds, p99
+from commonpool.tune.goal import Goal, milliseconds, p99, per_second
 from commonpool.tune.grid import words
 
 
@@ -84,4 +84,4 @@ def line(run: Run, goal: Goal | None) -> str:
     sign = "" if goal is None else ("ok   " if goal.is_met(run) else "over ")
     failures = sum(run.failures.values())
     failed = f" {failures} failed" if failures else ""
-    return f"{sign}{words(run.sizes)}: {run.rps:.3g}/s p99 {milliseconds(p99(run))}{failed}"
+    return f"{sign}{words(run.sizes)}: {per_second(run.rps)}/s p99 {milliseconds(p99(run))}{failed}"

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,7 @@ from commonpool.tune.edits import Change
 from commonpool.tune.errors import TuneError
 from commonpool.tune.goal import milliseconds
 from commonpool.tune.grid import words
-from commonpool.tune.search import Found
+from commonpool.tune.search import CURVES, Found
 from commonpool.tune.tuning import Tuning
 from commonpool.tune.verdict import Row, Verdict
 
@@ -113,10 +113,12 @@ def facts(tuning: Tuning, verdict: Verdict) -> dict[str, str]:
         )
     if search is not None and measuring is not None:
         searched = search.seconds or measuring.spent
-        told["Measured"] = (
-            f"{searched:.0f} s of load to find it; all {len(search.settings)} settings measured "
-            f"as the finalists are would be {search.full_seconds:.0f} s "
-            f"({searched / search.full_seconds:.0%})"
+        share = searched / search.full_seconds
+        told["Measured"] = f"{searched:.0f} s of load to find it" + (
+            f"; all {len(search.settings)} settings, each measured as the finalists are, would "
+            f"be {search.full_seconds:.0f} s ({share:.0%})"
+            if share < 1
+            else ""
         )
         told["Took"] = (
             f"{tuning.seconds:.0f} s in all, {search.rounds_made} rounds of the finalists"
@@ -149,7 +151,13 @@ def _shown(tuning: Tuning, verdict: Verdict) -> Mapping[Sizes, list[Run]]:
     shown = finalists or [row.sizes for row in verdict.rows][:_MOST_CURVES]
     if verdict.present is not None and verdict.present.sizes not in shown:
         shown.append(verdict.present.sizes)
-    return {sizes: [run for run in tuning.measuring.runs if run.sizes == sizes] for sizes in shown}
+    return {sizes: _long(tuning.measuring.runs, sizes) for sizes in shown}
+
+
+def _long(runs: Sequence[Run], sizes: Sizes) -> list[Run]:
+    """The loads on a setting; of a finalist not the short ones of the search, which waited less."""
+    all_of_it = [run for run in runs if run.sizes == sizes]
+    return [run for run in all_of_it if run.round >= CURVES] or all_of_it
 
 
 def _marks(verdict: Verdict) -> dict[Sizes, str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import optuna
 
 from commonpool.chain.measured import Run, Sizes
-from commonpool.tune.errors import TuneError
+from commonpool.tune.errors import ServerError
 from commonpool.tune.goal import Goal, p99
 from commonpool.tune.grid import size
 from commonpool.tune.measuring import Alone, Measuring
@@ -30,6 +30,7 @@ _MARGIN = 1.25  # by which the unloaded latency may flatter a setting that is th
 _STEP = 1.6  # from one rate to the next, while the highest one is looked for
 _STEPS = 4  # rates of one setting in one rung, at most
 _BISECTIONS = 2
+_FINAL_STEPS = 5  # and in one round of the finals
 _SHORTEST = 1.0  # seconds of a load, unless those of the finalists are shorter
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25)  # of the rate, for the plot of latency against load
@@ -76,6 +77,7 @@ class Plan:
         rounds: of the finalists.
         until: when the budget ends, on the monotonic clock.
         search_until: when the finals begin at the latest.
+        finals_until: when the loads for the plots begin at the latest.
         seed: of the orders.
     """
 
@@ -83,6 +85,7 @@ class Plan:
     rounds: int = 4
     until: float = math.inf
     search_until: float = math.inf
+    finals_until: float = math.inf
     seed: int = 1
 
     def at_least(self, seconds: float) -> float:
@@ -132,7 +135,8 @@ class Search:
         """Search.
 
         Raises:
-            TuneError: the application comes up with no setting.
+            ServerError: the application comes up with no setting.
+            TuneError: nothing can be measured any more, or written down.
             KeyboardInterrupt: Ctrl-C; what was found until then stays.
         """
         self._leave_out_the_impossible()
@@ -160,7 +164,10 @@ class Search:
     def _leave_out_the_impossible(self) -> None:
         if self.goal.rps is None:
             return
-        for found in self.found.values():
+        every = sorted(self.found.values(), key=lambda found: self.most_possible(found.sizes))
+        if self.most_possible(every[-1].sizes) < self.goal.rps:
+            every = every[:-_FINALISTS]  # nothing can serve it: the best there is are these
+        for found in every:
             most = self.most_possible(found.sizes)
             if most < self.goal.rps:
                 threads = found.sizes.processes * found.sizes.threads
@@ -200,6 +207,9 @@ class Search:
                     continue
                 self._visit(found, rung, seconds)
                 trial = trials[found.sizes]
+                if found.reason:
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    continue
                 trial.report(self._score(found), step=_KEPT**rung)
                 if trial.should_prune():
                     study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -230,7 +240,7 @@ class Search:
                     rates = self._bisection(found)
                 for rate in rates:
                     self._note(found, visit.load(self.goal, rate, rung, seconds, in_a_hurry=True))
-        except TuneError as error:
+        except ServerError as error:
             self._could_not(found, error)
 
     def _is_hopeless(self, found: Found) -> bool:
@@ -241,7 +251,7 @@ class Search:
             and self.most_possible(found.sizes) < self._best_rate()
         )
 
-    def _could_not(self, found: Found, error: TuneError) -> None:
+    def _could_not(self, found: Found, error: ServerError) -> None:
         found.reason = str(error).partition("\n")[0]
         if all(other.reason for other in self.found.values()):
             raise error
@@ -298,6 +308,11 @@ class Search:
         self.cut_short = self.cut_short or time.monotonic() > self.plan.search_until
         return time.monotonic() > self.plan.search_until
 
+    def _finals_are_over(self) -> bool:
+        over = time.monotonic() > self.plan.finals_until
+        self.cut_short = self.cut_short or over
+        return over
+
     def _best_rate(self) -> float:
         return max((found.served for found in self.found.values()), default=0.0)
 
@@ -332,7 +347,7 @@ class Search:
         self._rounds(list(dict.fromkeys(chosen)))
         # Those that did well for a moment may not do so for longer: then the next ones' turn has
         # come, the smallest first.
-        while self.goal.rps is not None and not self._is_over():
+        while self.goal.rps is not None and not self._finals_are_over():
             if any(self._meets(sizes) for sizes in self.finalists):
                 return
             rest = [found.sizes for found in ranked if found.sizes not in self.finalists]
@@ -352,11 +367,11 @@ class Search:
         already = [sizes for sizes in self.finalists if self.found[sizes].finals(self.goal.rps)]
         self.finalists = sorted({*already, *chosen}, key=size)
         for number in range(self.plan.rounds):
-            if self._is_over():
+            if number and self._finals_are_over():
                 return
             self.step(f"finals, round {number + 1} of {self.plan.rounds}", len(chosen))
             for sizes in self._random.sample(chosen, len(chosen)):
-                if self._is_over() and number:
+                if number and self._finals_are_over():
                     return
                 self._final(self.found[sizes], FIRST_ROUND + number)
             self.rounds_made = max(self.rounds_made, number + 1)
@@ -370,28 +385,35 @@ class Search:
                     )
                     return
                 found.rates.append(self._highest(found, visit.load, number))
-        except TuneError as error:
+        except ServerError as error:
             self._could_not(found, error)
 
     def _highest(
         self, found: Found, load: Callable[[Goal, float, int, float], Run], number: int
     ) -> float:
-        """The highest rate of one round: fine steps from where the search has left it."""
+        """The highest rate of one round, from where the search has left it.
+
+        Steps that grow until one rate is served and another is not, then halves of what is between.
+        """
         rate = found.served or self._first_rate(found.sizes)
-        best, down = 0.0, FINE
+        low, high, step = 0.0, math.inf, FINE
         seconds = self.plan.at_least(self.plan.seconds / 2)
-        for _ in range(_STEPS):
+        for _ in range(_FINAL_STEPS):
             run = load(self.goal, rate, number, seconds)
             found.runs.append(run)
             if self.goal.is_met(run):
-                best = max(best, rate)
-                rate *= FINE
-            elif best:
-                break
+                low = max(low, rate)
             else:
-                rate, down = rate / down, down**2  # it was far too high, perhaps
-        found.served = best or rate
-        return best
+                high = min(high, rate)
+            if low and math.isfinite(high):
+                if high <= low * FINE * 1.001:
+                    break
+                rate = math.sqrt(low * high)
+            else:
+                rate = low * step if low else high / step
+                step **= 2
+        found.served = low or rate
+        return low
 
     def _curves(self) -> None:
         """Other loads on the finalists: for the plots, and for `commonpool plan`."""
@@ -414,7 +436,7 @@ class Search:
                                 self.plan.at_least(self.plan.seconds / 2),
                             )
                             found.runs.append(run)
-            except TuneError as error:
+            except ServerError as error:
                 self._could_not(found, error)
 
     def _is_over(self) -> bool:

@@ -21,13 +21,14 @@ import psutil
 
 from commonpool.chain.measured import Sizes
 from commonpool.tune import configuration
-from commonpool.tune.errors import TuneError
+from commonpool.tune.errors import ServerError, TuneError
 from commonpool.tune.grid import words
 from commonpool.tune.unix_peers import peer_names, socket_inodes
 
 _START_LIMIT = 60.0  # seconds for every worker process to load the application
 _LOOK = 0.02  # seconds between two looks
 _STOP_GRACE = 2.0  # seconds for an end in good order: there are no clients any more
+_ATTEMPTS = 3  # to find a port that nobody else takes before uWSGI does
 _LINES = 8  # of the log, in an error
 
 _DATABASE_PORTS = {1433, 1521, 3306, 5432, 6432, 26257, 33060}
@@ -108,10 +109,10 @@ class Server:
         """Do nothing while it runs.
 
         Raises:
-            TuneError: it has ended; with the last lines of its log.
+            ServerError: it has ended; with the last lines of its log.
         """
         if _has_ended(self._process):
-            raise TuneError(f"uWSGI ended by itself with {words(self.sizes)}{tail(self.log)}")
+            raise ServerError(f"uWSGI ended by itself with {words(self.sizes)}{tail(self.log)}")
 
     def last_error(self) -> str:
         """The last line of the log that looks like an exception; empty where there is none."""
@@ -120,7 +121,7 @@ class Server:
             found = re.findall(
                 r"^(?:[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*)$", text, re.MULTILINE
             )
-            return found[-1][:200] if found else ""
+            return hide_passwords(found[-1])[:200] if found else ""
         return ""
 
     def look_for_workers(self) -> bool:
@@ -181,7 +182,8 @@ class Place:
             variables: for its environment.
 
         Raises:
-            TuneError: it does not start, or the application does not; with the end of its log.
+            ServerError: it does not start, or the application does not; with the end of its log.
+            TuneError: it does not take the file.
         """
         environ = {**self.environ_for(sizes), **(variables or {})}
         # Under /tmp whatever TMPDIR says: the path of a UNIX socket has 107 bytes at most.
@@ -194,21 +196,28 @@ class Place:
             found = configuration.ask(self.program, self.ini, folder, environ, placeholders)
             if self.pool_variable and sizes.connections is not None:
                 more = (*more, f"env = {self.pool_variable}={sizes.connections}")
-            port, stats = _free_port(), folder / "stats.sock"
+            stats = folder / "stats.sock"
             ini = folder / "uwsgi.ini"
             ini.touch(mode=0o600)  # it may hold passwords
-            ini.write_text(found.derived(sizes, port, stats, more), encoding="utf-8")
-            self.log.write_bytes(b"")
-            process = self._start(ini, environ)
-            guard = _guard(process)
-            server = Server(
-                f"http://127.0.0.1:{port}", sizes, self.log, process, stats, _ports(environ, found)
-            )
-            try:
-                _wait_until_ready(server, process)
-                yield server
-            finally:
-                _stop(process, guard, server.workers)
+            for attempt in range(_ATTEMPTS):
+                port = _free_port()
+                ini.write_text(found.derived(sizes, port, stats, more), encoding="utf-8")
+                self.log.write_bytes(b"")
+                process = self._start(ini, environ)
+                guard = _guard(process)
+                url = f"http://127.0.0.1:{port}"
+                server = Server(url, sizes, self.log, process, stats, _ports(environ, found))
+                try:
+                    try:
+                        _wait_until_ready(server, process)
+                    except ServerError:
+                        if attempt + 1 < _ATTEMPTS and _port_was_taken(self.log):
+                            continue
+                        raise
+                    yield server
+                    return
+                finally:
+                    _stop(process, guard, server.workers)
 
     def _start(self, ini: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
         # A variable UWSGI_* is an option to uWSGI, and has been read with the file.
@@ -250,11 +259,11 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _START_LIMIT
     while not server.look_for_workers():
         if _has_ended(process):
-            raise TuneError(
+            raise ServerError(
                 f"the application does not start with {words(server.sizes)}{tail(server.log)}"
             )
         if time.monotonic() > end:
-            raise TuneError(
+            raise ServerError(
                 f"the application was not loaded after {_START_LIMIT:g} s with "
                 f"{words(server.sizes)}{tail(server.log)}"
             )
@@ -318,6 +327,10 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _port_was_taken(log: Path) -> bool:
+    return "Address already in use" in log.read_text(errors="replace")
 
 
 def _ports(environ: Mapping[str, str], found: configuration.Configuration) -> set[int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_TIMES = 1000  # resamples
+_TIMES = 500  # resamples
 _BLOCKS = 20  # a round's latencies are resampled in that many runs of neighbours, which are alike
 _SEED = 1  # the same figures from the same measurements
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from commonpool.chain.measured import Sizes
-from commonpool.tune.goal import milliseconds
+from commonpool.tune.goal import milliseconds, per_second
 from commonpool.tune.verdict import Row, Verdict
 
 _MOST = 12  # rows; the report has all of them
@@ -44,8 +44,8 @@ def cells(row: Row, verdict: Verdict) -> list[str]:
     )
     low, high = row.interval
     if verdict.goal.rps is None:
-        figures = [f"{row.figure:.3g}", milliseconds(row.p99)]
-        interval = f"{low:.3g}-{high:.3g}"
+        figures = [f"{per_second(row.figure)}", milliseconds(row.p99)]
+        interval = f"{per_second(low)}-{per_second(high)}"
     else:
         figures = [milliseconds(row.p50), milliseconds(row.p99)]
         interval = f"{1000 * low:.3g}-{1000 * high:.3g}"

@@ -25,6 +25,7 @@ from commonpool.tune.serving import Place
 LOG = "uwsgi.log"
 
 _SEARCHING = 0.6  # of the budget; what is left is the finals'
+_DECIDED = 0.88  # and then that of the loads for the plots
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ class Tuning:
                 asked.rounds,
                 until=self.began + asked.budget,
                 search_until=self.began + _SEARCHING * asked.budget,
+                finals_until=self.began + _DECIDED * asked.budget,
             ),
             self.telling.step,
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from commonpool.chain.measured import Run, Sizes
-from commonpool.tune.goal import Goal, milliseconds
+from commonpool.tune.goal import Goal, milliseconds, per_second
 from commonpool.tune.grid import size, words
 from commonpool.tune.search import FINE, FIRST_ROUND, Found
 from commonpool.tune.statistics import (
@@ -110,13 +110,13 @@ def judge(found: Sequence[Found], goal: Goal, present: Sizes) -> Verdict:
             or mean_ratio(_rates(measured[best.sizes]), _rates(measured[row.sizes]))[0] <= FINE
         ]
         pick = min(alike, key=lambda row: size(row.sizes))
-        sure = pick.met
+        sure = pick.met and pick.rounds > 1
     else:
         meeting = [row for row in judged if row.met]
         best = min(judged, key=lambda row: (_share(row), row.figure))
         pick = min(meeting, key=lambda row: size(row.sizes)) if meeting else best
         alike = [row for row in judged if row is pick or _alike(measured, goal, row, pick)]
-        sure = pick.met and pick.interval[1] <= goal.p99
+        sure = pick.met and pick.rounds > 1 and pick.interval[1] <= goal.p99
     ranked = sorted(rows.values(), key=lambda row: _rank(row, goal))
     verdict = Verdict(
         goal,
@@ -223,8 +223,8 @@ def _sentences(verdict: Verdict) -> list[str]:
         low, high = row.interval
         if row.figure:
             said.append(
-                f"{words(row.sizes)} serves {row.figure:.3g} requests/s "
-                f"({low:.3g} to {high:.3g}) at p99 <= {milliseconds(goal.p99)}."
+                f"{words(row.sizes)} serves {per_second(row.figure)} requests/s "
+                f"({per_second(low)} to {per_second(high)}) at p99 <= {milliseconds(goal.p99)}."
             )
         else:
             said.append(
@@ -234,18 +234,20 @@ def _sentences(verdict: Verdict) -> list[str]:
     elif row.met:
         low, high = row.interval
         said.append(
-            f"{words(row.sizes)} is the smallest that serves {goal.rps:g} requests/s at p99 <= "
-            f"{milliseconds(goal.p99)}: {milliseconds(row.figure)} "
+            f"{words(row.sizes)} is the smallest that serves {per_second(goal.rps)} requests/s "
+            f"at p99 <= {milliseconds(goal.p99)}: {milliseconds(row.figure)} "
             f"({milliseconds(low)} to {milliseconds(high)})."
         )
-        if not verdict.sure:
+        if row.interval[1] > goal.p99:
             said.append("It is close: the interval reaches beyond the limit.")
     else:
         said.append(
-            f"No setting that was tried serves {goal.rps:g} requests/s at p99 <= "
+            f"No setting that was tried serves {per_second(goal.rps)} requests/s at p99 <= "
             f"{milliseconds(goal.p99)}. The best there is: {words(row.sizes)}, "
             f"{milliseconds(row.figure)}{_failures_in_words(row)}."
         )
+    if row.rounds < 2:  # noqa: PLR2004 - one
+        said.append("It was measured in one round alone, which does not tell how sure that is.")
     if verdict.alike:
         others = "; ".join(words(sizes) for sizes in verdict.alike)
         said.append(f"Cannot be told apart from it: {others}.")
@@ -265,8 +267,9 @@ def _compared(verdict: Verdict) -> list[str]:
             return [f"At present ({words(present.sizes)}) no load is served in that time."]
         return [
             (
-                f"At present ({words(present.sizes)}) it is {present.figure:.3g} requests/s "
-                f"({present.interval[0]:.3g} to {present.interval[1]:.3g}): "
+                f"At present ({words(present.sizes)}) it is {per_second(present.figure)} "
+                f"requests/s ({per_second(present.interval[0])} to "
+                f"{per_second(present.interval[1])}): "
                 f"{row.figure / present.figure:.1f} times as many."
             )
         ]

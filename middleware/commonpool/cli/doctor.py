@@ -1,0 +1,205 @@
+"""``commonpool doctor``: reads the chain, draws it, and tells what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from commonpool.chain.model import Chain
+from commonpool.chain.reading import read_chain
+from commonpool.cli import COULD_NOT_LOOK
+from commonpool.doctor import examine
+from commonpool.doctor.picture import ASCII, BOXES, picture
+from commonpool.doctor.report import Line, as_json, asked_for, folded, lines, status
+from commonpool.doctor.secrets import Secrets
+
+_WIDTH = 80
+_NARROWEST = 40
+_INTERRUPTED = 130
+_STYLES = {"FAIL": "bold red", "WARN": "bold yellow", "OK": "green", "dim": "dim", "fix": "bold"}
+
+_COMPOSE = ("docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml")
+
+
+class CouldNotLookError(click.ClickException):
+    """What was asked for cannot be done: one line, and the exit status for that."""
+
+    exit_code = COULD_NOT_LOOK
+
+    def show(self, file: Any = None) -> None:
+        """Write the line."""
+        click.echo(f"commonpool doctor: {self.format_message()}", file=file or sys.stderr)
+
+
+class _Doctor(click.Command):
+    """A command that was used wrongly has not looked: 2 is the exit status of failures."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise CouldNotLookError(f"{error.format_message()} (see --help)") from None
+
+
+@click.command("doctor", cls=_Doctor)
+@click.argument("uwsgi", required=False, metavar="[UWSGI.INI]")
+@click.option("--nginx", metavar="FILE", help="nginx's configuration: nginx.conf, or its folder.")
+@click.option("--url", metavar="URL", help="The running site, which is asked for once.")
+@click.option(
+    "--database", metavar="URL", help="The database, to which one connection is made: mysql://..."
+)
+@click.option("--compose", metavar="FILE", help="A compose file.")
+@click.option(
+    "--load",
+    is_flag=True,
+    help="Import the application, in a process of its own, to see its engine.",
+)
+@click.option("--json", "in_json", is_flag=True, help="Findings as JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="No picture, and nothing where all is well.")
+@click.option("--all", "every", is_flag=True, help="What is well, too, with what was seen.")
+def command(
+    uwsgi: str | None,
+    nginx: str | None,
+    url: str | None,
+    database: str | None,
+    compose: str | None,
+    *,
+    load: bool,
+    in_json: bool,
+    quiet: bool,
+    every: bool,
+) -> NoReturn:
+    r"""Find what does not go together between nginx, uWSGI, the pool and the database.
+
+    Without arguments it reads uwsgi.ini, docker-compose.yml and nginx/ in the current folder, as
+    far as they are there. It changes nothing.
+
+    \b
+    Exit status: 0  all is well
+                 1  warnings: what may cost requests
+                 2  failures: what does
+                 3  something that was asked for could not be looked at
+    """
+    try:
+        uwsgi = uwsgi or _there("uwsgi.ini")
+        compose = compose or next(filter(None, map(_there, _COMPOSE)), None)
+        nginx = _nginx(nginx)
+        files = [name for name in (uwsgi, nginx, compose) if name]
+        if not files and not url and not database:
+            raise CouldNotLookError(
+                "nothing to look at: no uwsgi.ini, docker-compose.yml or nginx/nginx.conf in "
+                f"{Path.cwd()}; name a file (see --help)"
+            )
+        chain = read_chain(
+            uwsgi=uwsgi, nginx=nginx, url=url, database=database, compose=compose, load=load
+        )
+        secrets = Secrets(os.environ, (url, database))
+        sys.exit(
+            tell(
+                chain,
+                files,
+                secrets=secrets,
+                load=load,
+                in_json=in_json,
+                quiet=quiet,
+                every=every,
+            )
+        )
+    except KeyboardInterrupt:
+        click.echo("commonpool doctor: interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def tell(
+    chain: Chain,
+    files: Sequence[str],
+    *,
+    secrets: Secrets,
+    load: bool = False,
+    in_json: bool = False,
+    quiet: bool = False,
+    every: bool = False,
+) -> int:
+    """Write what is found in a chain to standard output, and return the exit status.
+
+    Args:
+        chain: what was read.
+        files: from where, for people.
+        secrets: what not to write.
+        load: the application was asked for.
+        in_json: for programs.
+        quiet: without the picture, and nothing where all is well.
+        every: what is well, too.
+    """
+    missed = [secrets.hidden(one) for one in chain.unreadable]
+    unreadable = asked_for(missed, load=load)
+    findings = [secrets.hidden(one) for one in examine(chain)]
+    ends_with = status(findings, unreadable)
+    if in_json:
+        click.echo(as_json(findings, unreadable, [secrets.hide(file) for file in files]))
+        return ends_with
+    console = _console()
+    width = max(_NARROWEST, console.width)
+    if not quiet:
+        read = ", ".join(files) or "no file"
+        _write(console, folded(secrets.hide(f"commonpool doctor: read {read}"), width))
+        for one in missed:
+            if one not in unreadable:
+                _write(console, folded(f"not looked at: {one.message}", width))
+        _write(console, [("", "")])
+        signs = BOXES if _has_boxes() else ASCII
+        drawn = picture(chain, width=width, signs=signs)
+        _write(console, [(secrets.hide(line), "") for line in drawn] + [("", "")])
+    if not quiet or ends_with or every:
+        _write(console, lines(findings, unreadable, width=width, every=every))
+    return ends_with
+
+
+def _there(name: str) -> str | None:
+    return name if Path(name).is_file() else None
+
+
+def _nginx(given: str | None) -> str | None:
+    """The configuration that was named, or the current folder's; a folder stands for its file."""
+    if given is None:
+        return _there("nginx/nginx.conf")
+    path = Path(given)
+    return str(path / "nginx.conf") if path.is_dir() else given
+
+
+def _console() -> Console:
+    plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
+    console = Console(
+        file=sys.stdout,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+        color_system=None if plain else "auto",
+    )
+    if "COLUMNS" not in os.environ and not sys.stdout.isatty():
+        console.width = _WIDTH
+    return console
+
+
+def _has_boxes() -> bool:
+    try:
+        "".join(dataclasses.astuple(BOXES)).encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _write(console: Console, told: Iterable[Line]) -> None:
+    encoding = sys.stdout.encoding or "ascii"
+    for line, style in told:
+        safe = line.encode(encoding, "backslashreplace").decode(encoding)
+        console.print(Text(safe, _STYLES.get(style, "")))

@@ -1,0 +1,1 @@
+"""The readers of the chain: real files, real servers, hostile ones too."""

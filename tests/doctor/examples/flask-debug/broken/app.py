@@ -1,0 +1,4 @@
+from flask import Flask
+
+application = Flask(__name__)
+application.debug = True
