@@ -15,16 +15,8 @@ from tests.plan.task_by_task import Machine
 CORES, TASKS, SECONDS = 2, 8, 60.0
 
 
-@pytest.mark.parametrize(
-    ("sizes", "processor", "contended", "latency"),
-    [
-        (Sizes(2, 8, 24), 0.006, 0.06, 0.02),  # the database is what is busy
-        (Sizes(2, 8, 24), 0.02, 0.03, 0.1),  # Python and the database are
-    ],
-)
-def test_unseen_loads_are_predicted(
-    sizes: Sizes, processor: float, contended: float, latency: float
-) -> None:
+def test_unseen_loads_are_predicted() -> None:
+    sizes, processor, contended, latency = Sizes(2, 8, 24), 0.02, 0.03, 0.1
     most = CORES / (processor + contended)
 
     def measured(sizes: Sizes, rps: float, requests: int) -> list[float]:

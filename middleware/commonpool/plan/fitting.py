@@ -29,17 +29,17 @@ from commonpool.plan.loads import Load, processor_seconds, usable
 from commonpool.plan.model import Host, Request, most_contended
 from commonpool.plan.stations import Numbers
 
-_GRID = 6  # values of `contended` for which loads are drawn, and again between the nearest
+_GRID = 5  # values of `contended` for which loads are drawn, and again between the nearest
 _REFINED = 2  # times
 _SERVED = 3.0  # times a single request's time: a load whose p50 is below that was served
 _SPARE = 1.1  # times the cores that there are, to be safe
-_DRAWN = 1500  # requests for each of them and each load that nothing had to wait in
+_DRAWN = 1000  # requests for each of them and each load that nothing had to wait in
 _DRAWN_MOST = 5  # times as many for those in which much had to: there p50 and p99 vary more
 _FINE = 200  # values between them that are looked at
 
 _REWEIGHTINGS = 3
 _REPLICATES = 16
-_PREDICTED = 1500  # requests of a prediction, for each of the replicates
+_PREDICTED = 1000  # requests of a prediction, for each of the replicates
 _BEST = 16_000  # and for the best fit
 _COVERED = 0.9
 _SEED = 1

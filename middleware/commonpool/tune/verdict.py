@@ -110,13 +110,13 @@ def judge(found: Sequence[Found], goal: Goal, present: Sizes) -> Verdict:
             or mean_ratio(_rates(measured[best.sizes]), _rates(measured[row.sizes]))[0] <= FINE
         ]
         pick = min(alike, key=lambda row: size(row.sizes))
-        sure = pick.met
+        sure = pick.met and pick.rounds > 1
     else:
         meeting = [row for row in judged if row.met]
         best = min(judged, key=lambda row: (_share(row), row.figure))
         pick = min(meeting, key=lambda row: size(row.sizes)) if meeting else best
         alike = [row for row in judged if row is pick or _alike(measured, goal, row, pick)]
-        sure = pick.met and pick.interval[1] <= goal.p99
+        sure = pick.met and pick.rounds > 1 and pick.interval[1] <= goal.p99
     ranked = sorted(rows.values(), key=lambda row: _rank(row, goal))
     verdict = Verdict(
         goal,
@@ -238,7 +238,7 @@ def _sentences(verdict: Verdict) -> list[str]:
             f"at p99 <= {milliseconds(goal.p99)}: {milliseconds(row.figure)} "
             f"({milliseconds(low)} to {milliseconds(high)})."
         )
-        if not verdict.sure:
+        if row.interval[1] > goal.p99:
             said.append("It is close: the interval reaches beyond the limit.")
     else:
         said.append(
@@ -246,6 +246,8 @@ def _sentences(verdict: Verdict) -> list[str]:
             f"{milliseconds(goal.p99)}. The best there is: {words(row.sizes)}, "
             f"{milliseconds(row.figure)}{_failures_in_words(row)}."
         )
+    if row.rounds < 2:  # noqa: PLR2004 - one
+        said.append("It was measured in one round alone, which does not tell how sure that is.")
     if verdict.alike:
         others = "; ".join(words(sizes) for sizes in verdict.alike)
         said.append(f"Cannot be told apart from it: {others}.")
