@@ -180,8 +180,8 @@ class Visit:
         measuring.recording.run(run)
         measuring.runs.append(run)
         measuring.spent += seconds
-        if run.failures and (error := server.last_error()):
-            measuring.errors[server.sizes] = error
+        if run.failures:
+            measuring.errors[server.sizes] = ", ".join(run.failures) + _because(server.last_error())
         if note := own_limit(load, goal.p99):
             measuring.notes[server.sizes] = note
         measuring.told(run)

@@ -136,7 +136,7 @@ def cautions(tuning: Tuning) -> list[str]:
         for sizes, note in sorted(tuning.measuring.notes.items()):
             said.append(f"{words(sizes)}: {note}, so part of the latency is its own.")
         for sizes, error in sorted(tuning.measuring.errors.items()):
-            said.append(f"{words(sizes)}: requests failed; the log's last error: {error}")
+            said.append(f"{words(sizes)}: requests failed: {error}")
     return said
 
 

@@ -37,6 +37,8 @@ _DATABASE_URL = re.compile(r"^(mysql|mariadb|postgres\w*|mssql|oracle|cockroachd
 
 _ERROR = r"^[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*$"
 
+_COMPLAINT = r"^.*\b(?:CRITICAL|ERROR|WARNING|[Tt]oo many connections)\b.*$"
+
 # Ends a process group when this process has ended, however that was: then its input is at its end.
 _GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 
@@ -118,10 +120,9 @@ class Server:
         """The last line of the log that looks like an exception; empty where there is none."""
         with suppress(OSError):
             text = self.log.read_bytes()[-200_000:].decode(errors="replace")
-            found = re.findall(
-                r"^(?:[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*)$", text, re.MULTILINE
-            )
-            return hide_passwords(found[-1])[:200] if found else ""
+            for pattern in (_ERROR, _COMPLAINT):
+                if found := re.findall(pattern, text, re.MULTILINE):
+                    return hide_passwords(found[-1])[:200]
         return ""
 
     def look_for_workers(self) -> bool:

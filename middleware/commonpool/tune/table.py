@@ -48,7 +48,7 @@ def cells(row: Row, verdict: Verdict) -> list[str]:
         interval = f"{per_second(low)}-{per_second(high)}"
     else:
         figures = [milliseconds(row.p50), milliseconds(row.p99)]
-        interval = f"{1000 * low:.3g}-{1000 * high:.3g}"
+        interval = f"{per_second(1000 * low)}-{per_second(1000 * high)}"
     failures = sum(row.failures.values())
     return [
         mark(sizes, verdict),
