@@ -16,7 +16,7 @@ from stack.plan.validation import Compared
 
 BEGIN = "<!-- figures of make validate-plan: begin -->"
 END = "<!-- figures of make validate-plan: end -->"
-PAGES = ("tuning.md", "tuning-plan-part.md")
+PAGE = "tuning.md"
 
 
 def unseen(measurements: Measurements) -> list[float]:
@@ -38,16 +38,15 @@ def write(folder: Path, text: str) -> Path:
         text: the figures.
 
     Raises:
-        FileNotFoundError: no page has the marks.
+        FileNotFoundError: there is no such page, or it has no marks.
     """
-    for name in PAGES:
-        path = folder / name
-        before, begin, rest = (path.read_text("utf-8") if path.exists() else "").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if begin and end:
-            path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-            return path
-    raise FileNotFoundError(f"no page in {folder} has the line {BEGIN}")
+    path = folder / PAGE
+    before, begin, rest = path.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise FileNotFoundError(f"{path} has no line {BEGIN}, or none with its end")
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    return path
 
 
 def _lines(measurements: Measurements, fitted: Fit, compared: Sequence[Compared]) -> Iterator[str]:

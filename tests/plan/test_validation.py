@@ -49,14 +49,15 @@ def test_good_is_within_15_and_30_percent(p50: float, p99: float, *, good: bool)
 
 
 def test_the_figures_come_between_their_marks(tmp_path: Path) -> None:
-    (tmp_path / "tuning.md").write_text("no marks\n")
-    part = tmp_path / "tuning-plan-part.md"
-    part.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
-    assert page.write(tmp_path, "new") == part
-    assert part.read_text() == f"before\n{page.BEGIN}\nnew\n{page.END}\nafter\n"
-    assert (tmp_path / "tuning.md").read_text() == "no marks\n"
+    shown = tmp_path / "tuning.md"
+    shown.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    assert page.write(tmp_path, "new") == shown
+    assert shown.read_text() == f"before\n{page.BEGIN}\nnew\n{page.END}\nafter\n"
 
 
 def test_without_marks_it_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="has the line"):
+    with pytest.raises(FileNotFoundError, match=r"tuning\.md"):
+        page.write(tmp_path, "new")
+    (tmp_path / "tuning.md").write_text("no marks\n")
+    with pytest.raises(FileNotFoundError, match="has no line"):
         page.write(tmp_path, "new")
