@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
-
 from commonpool.chain.measured import Run
 from commonpool.tune import configuration, edits
 from commonpool.tune.generator import Generator
@@ -16,8 +14,9 @@ from commonpool.tune.measuring import Measuring
 from commonpool.tune.recording import Recording
 from commonpool.tune.serving import Place
 from stack.native.mariadb import mariadb
-from stack.native.servers import load, run_folder
+from stack.native.servers import run_folder
 from stack.native.uwsgi import INI
+from stack.native.week import load_week
 
 TARGET = "/api/dashboard?mode=parallel"
 POOL_VARIABLE = "STACK_POOL_SIZE"
@@ -25,14 +24,6 @@ LATENCY_MS = 100
 """Added to each statement, as if the database were across a network."""
 
 _HOST = "127.0.0.1"
-
-# As in stack.tuning: a year of flights keeps the database's processors busy for a second, and then
-# it alone would be measured.
-_A_WEEK = (
-    "DELETE FROM flights WHERE month <> 1 OR day > 7",
-    "DELETE FROM weather WHERE month <> 1 OR day > 7",
-    "OPTIMIZE TABLE flights, weather",
-)
 
 
 @contextmanager
@@ -52,7 +43,7 @@ def measuring(
         TuneError: uWSGI is missing, or the measurements cannot be written.
     """
     with run_folder() as run, mariadb(folder, run) as database:
-        _load(database.url, folder / "a week")
+        load_week(database.url, folder)
         environ = {
             **os.environ,
             "DATABASE_URL": database.url,
@@ -78,15 +69,3 @@ def measuring(
                 recording,
                 told,
             )
-
-
-def _load(url: str, done: Path) -> None:
-    if done.exists():
-        return
-    load(url, quiet=True)
-    engine = create_engine(url)
-    for statement in _A_WEEK:
-        with engine.begin() as connection:
-            connection.execute(text(statement))
-    engine.dispose()
-    done.touch()

@@ -3,9 +3,8 @@
 It begins with one process, one thread and a pool of two, and is to find a setting that serves at
 least three times the load at the same p99.
 
-MariaDB runs for real, and waits before each query as if it were across a network. Of the year's
-336,776 flights it keeps a week's: to add up all of them eight times takes a second of the
-processor, and then the database's cores would be the limit, whatever stands in ``uwsgi.ini``.
+MariaDB runs for real, and waits before each query as if it were across a network. It has a week of
+the flights.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ import time
 from pathlib import Path
 
 import click
-from sqlalchemy import create_engine, text
 
 from stack.native.errors import NativeError
 from stack.native.lock import sole_user
 from stack.native.mariadb import mariadb
-from stack.native.servers import load, run_folder
+from stack.native.servers import run_folder
+from stack.native.week import load_week
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = ROOT / ".stack"
@@ -53,7 +52,7 @@ def demo(p99: str, latency: str, output: Path, budget: str) -> None:
     began = time.monotonic()
     with sole_user(STACK, "make tune-demo"), run_folder() as run:
         with mariadb(STACK / "tuning", run) as database:
-            _load(database.url)
+            load_week(database.url, STACK / "tuning")
             environ = {
                 **os.environ,
                 "DATABASE_URL": database.url,
@@ -71,21 +70,6 @@ def demo(p99: str, latency: str, output: Path, budget: str) -> None:
         if status:
             raise NativeError(f"commonpool tune ended with {status}")
     _judge(json.loads((output / "result.json").read_text(encoding="utf-8")), began)
-
-
-def _load(url: str) -> None:
-    done = STACK / "tuning" / "a week"
-    if done.exists():
-        return
-    load(url)
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM flights WHERE month <> 1 OR day > 7"))
-        connection.execute(text("DELETE FROM weather WHERE month <> 1 OR day > 7"))
-    with engine.begin() as connection:  # else it is still at the deletion when it is measured
-        connection.execute(text("OPTIMIZE TABLE flights, weather"))
-    engine.dispose()
-    done.touch()
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
