@@ -16,7 +16,7 @@ from commonpool.tune.generator import Generator
 from commonpool.tune.goal import Goal
 from commonpool.tune.measuring import Alone, Measuring
 from commonpool.tune.recording import Recording
-from commonpool.tune.search import Plan, Search
+from commonpool.tune.search import Effort, Search
 from commonpool.tune.serving import Place
 from tests.tune.helpers import an_ini, environ
 
@@ -38,8 +38,8 @@ def measuring(tmp_path: Path) -> Iterator[Measuring]:
         yield Measuring(place, "/?s=0.1", generator, recording, lambda _: None)
 
 
-def search(measuring: Measuring, goal: Goal, settings: list[Sizes], **plan: float) -> Search:
-    whole = Plan(**{"seconds": 0.4, "rounds": 1, **plan})
+def search(measuring: Measuring, goal: Goal, settings: list[Sizes], **effort: float) -> Search:
+    whole = Effort(**{"seconds": 0.4, "rounds": 1, **effort})
     return Search(
         measuring, goal, settings, settings[0], ALONE, 2, whole, lambda _what, _count: None
     )

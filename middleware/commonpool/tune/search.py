@@ -69,7 +69,7 @@ FIRST_ROUND = 100
 
 
 @dataclass
-class Plan:
+class Effort:
     """How much is measured.
 
     Attributes:
@@ -108,7 +108,7 @@ class Search:
         present: one of them, which is always measured in the end.
         alone: what one request costs.
         cores: of the machine.
-        plan: how much is measured.
+        effort: how much is measured.
         step: is called with what is done next, and how many measurements are to come in it.
     """
 
@@ -118,7 +118,7 @@ class Search:
     present: Sizes
     alone: Alone
     cores: int
-    plan: Plan
+    effort: Effort
     step: Callable[[str, int], None]
 
     found: dict[Sizes, Found] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.found = {sizes: Found(sizes) for sizes in self.settings}
-        self._random = random.Random(self.plan.seed)  # noqa: S311 - orders, not secrets
+        self._random = random.Random(self.effort.seed)  # noqa: S311 - orders, not secrets
 
     def run(self) -> None:
         """Search.
@@ -149,7 +149,7 @@ class Search:
     def full_seconds(self) -> float:
         """Seconds that all settings would take, measured as the finalists are."""
         loads = 1 if self.goal.rps is not None else _STEPS
-        return len(self.settings) * self.plan.rounds * self.plan.seconds * loads
+        return len(self.settings) * self.effort.rounds * self.effort.seconds * loads
 
     def candidates(self) -> list[Found]:
         """Those that may be measured."""
@@ -181,7 +181,7 @@ class Search:
     def _halve(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
-            sampler=optuna.samplers.RandomSampler(seed=self.plan.seed),
+            sampler=optuna.samplers.RandomSampler(seed=self.effort.seed),
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_KEPT),
         )
         left = self.candidates()
@@ -195,7 +195,7 @@ class Search:
                 )
         rung = 0
         while len(left) > _FINALISTS and not self._must_decide():
-            seconds = self.plan.at_least(self.plan.seconds * 2**rung / 6)
+            seconds = self.effort.at_least(self.effort.seconds * 2**rung / 6)
             self.step(f"search, rung {rung + 1}: {len(left)} settings", len(left))
             stay = []
             for found in self._random.sample(left, len(left)):
@@ -305,11 +305,11 @@ class Search:
 
     def _must_decide(self) -> bool:
         """Whether the finals have to begin."""
-        self.cut_short = self.cut_short or time.monotonic() > self.plan.search_until
-        return time.monotonic() > self.plan.search_until
+        self.cut_short = self.cut_short or time.monotonic() > self.effort.search_until
+        return time.monotonic() > self.effort.search_until
 
     def _finals_are_over(self) -> bool:
-        over = time.monotonic() > self.plan.finals_until
+        over = time.monotonic() > self.effort.finals_until
         self.cut_short = self.cut_short or over
         return over
 
@@ -366,10 +366,10 @@ class Search:
     def _rounds(self, chosen: list[Sizes]) -> None:
         already = [sizes for sizes in self.finalists if self.found[sizes].finals(self.goal.rps)]
         self.finalists = sorted({*already, *chosen}, key=size)
-        for number in range(self.plan.rounds):
+        for number in range(self.effort.rounds):
             if number and self._finals_are_over():
                 return
-            self.step(f"finals, round {number + 1} of {self.plan.rounds}", len(chosen))
+            self.step(f"finals, round {number + 1} of {self.effort.rounds}", len(chosen))
             for sizes in self._random.sample(chosen, len(chosen)):
                 if number and self._finals_are_over():
                     return
@@ -381,7 +381,7 @@ class Search:
             with self.measuring.on(found.sizes) as visit:
                 if self.goal.rps is not None:
                     found.runs.append(
-                        visit.load(self.goal, self.goal.rps, number, self.plan.seconds)
+                        visit.load(self.goal, self.goal.rps, number, self.effort.seconds)
                     )
                     return
                 found.rates.append(self._highest(found, visit.load, number))
@@ -397,7 +397,7 @@ class Search:
         """
         rate = found.served or self._first_rate(found.sizes)
         low, high, step = 0.0, math.inf, FINE
-        seconds = self.plan.at_least(self.plan.seconds / 2)
+        seconds = self.effort.at_least(self.effort.seconds / 2)
         for _ in range(_FINAL_STEPS):
             run = load(self.goal, rate, number, seconds)
             found.runs.append(run)
@@ -433,15 +433,15 @@ class Search:
                                 self.goal,
                                 about * fraction,
                                 CURVES,
-                                self.plan.at_least(self.plan.seconds / 2),
+                                self.effort.at_least(self.effort.seconds / 2),
                             )
                             found.runs.append(run)
             except ServerError as error:
                 self._could_not(found, error)
 
     def _is_over(self) -> bool:
-        self.cut_short = self.cut_short or self.plan.is_over()
-        return self.plan.is_over()
+        self.cut_short = self.cut_short or self.effort.is_over()
+        return self.effort.is_over()
 
 
 CURVES = 99

@@ -19,7 +19,7 @@ from commonpool.tune.goal import Goal, limit_from, milliseconds
 from commonpool.tune.measuring import Alone, Measuring
 from commonpool.tune.progress import Telling
 from commonpool.tune.recording import Recording
-from commonpool.tune.search import Plan, Search
+from commonpool.tune.search import Effort, Search
 from commonpool.tune.serving import Place
 
 LOG = "uwsgi.log"
@@ -210,7 +210,7 @@ class Tuning:
             self.present,
             self.alone,
             self.cores,
-            Plan(
+            Effort(
                 asked.seconds,
                 asked.rounds,
                 until=self.began + asked.budget,
