@@ -109,11 +109,13 @@ class Nginx:
         file: the one that was given.
         main: directives of the main and the events context, by name.
         locations: those that pass requests on.
+        is_part: of a configuration whose main and events context stand elsewhere.
     """
 
     file: str
     main: Mapping[str, Sequence[Setting]]
     locations: Sequence[NginxLocation]
+    is_part: bool = False
 
 
 @dataclass(frozen=True)

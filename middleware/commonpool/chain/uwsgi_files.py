@@ -27,10 +27,12 @@ from commonpool.chain.uwsgi_options import (
     is_immediate,
     is_known,
     is_number,
+    is_of_plugin,
 )
 from commonpool.chain.uwsgi_passes import expanded, placeholder, resolve
 
 _NAMES = re.compile(r"%\(([^ )]+)")
+_PLUGINS = frozenset({"plugin", "plugins", "need-plugin", "need-plugins"})
 _MOST_NESTED = 20
 _MOST_FILES = 500
 _MOST_OPTIONS = 50_000
@@ -378,6 +380,7 @@ class Reading:
         """The options, with aliases under one name."""
         # Names of somebody's own are for %(name).
         named = set(_NAMES.findall("\n".join(given.written for given in self.given)))
+        plugins = [given.value for given in self.given if given.key in _PLUGINS]
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
@@ -385,7 +388,7 @@ class Reading:
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):
-                if given.key not in named:
+                if given.key not in named and not is_of_plugin(given.key, plugins):
                     unknown.append(Setting(given.key, given.file, given.line))
                 continue
             name = ALIASES.get(given.key, given.key)

@@ -11,7 +11,6 @@ from commonpool.doctor.facts import (
     HEADER_BUFFERS,
     LISTEN,
     MIB,
-    WORKER_CONNECTIONS,
     arguments,
     connections,
     first,
@@ -19,6 +18,7 @@ from commonpool.doctor.facts import (
     locations,
     main_directive,
     nginx_bytes,
+    nginx_connections,
     nginx_processes,
     processes,
     replicas,
@@ -198,13 +198,9 @@ def _rounded(size: float) -> int:
 def worker_connections(chain: Chain) -> Iterator[Seen]:
     """The `worker_connections` of nginx are fewer than uWSGI's requests need, two for each."""
     uwsgi, nginx, own = chain.uwsgi, chain.nginx, nginx_processes(chain)
-    if uwsgi is None or nginx is None or own is None or not list(locations(chain)):
+    each, place = nginx_connections(chain), main_directive(chain, "worker_connections")
+    if uwsgi is None or nginx is None or own is None or each is None or not list(locations(chain)):
         return
-    place = main_directive(chain, "worker_connections")
-    written = first(place)
-    if place is not None and not written.isdigit():
-        return
-    each = int(written) if written else WORKER_CONNECTIONS
     busy = replicas(chain) * processes(uwsgi) * threads(uwsgi)
     waiting = replicas(chain) * uwsgi.number("listen", LISTEN)
     room = own * each // 2
@@ -252,9 +248,9 @@ def open_files(chain: Chain) -> Iterator[Seen]:
     nginx, files = chain.nginx, main_directive(chain, "worker_rlimit_nofile")
     if nginx is None or files is None or not first(files).isdigit():
         return
-    room = int(first(files))
-    written = first(main_directive(chain, "worker_connections"))
-    each = int(written) if written.isdigit() else WORKER_CONNECTIONS
+    room, each = int(first(files)), nginx_connections(chain)
+    if each is None:
+        return
     if room >= each:
         yield ok(f"nginx: {room} files for {each} connections", files, file=nginx.file)
     else:

@@ -253,7 +253,7 @@ def reload_mercy(chain: Chain) -> Iterator[Seen]:
 def stop_grace(chain: Chain) -> Iterator[Seen]:
     """`stop_grace_period` is not above the deadline, the drain and one second."""
     compose, draining = chain.compose, drain(chain)
-    if compose is None or draining is None:
+    if compose is None or draining is None or chain.uwsgi is None:
         return
     period = number(compose.stop_grace_period)
     if period is None:

@@ -327,11 +327,23 @@ def nginx_processes(chain: Chain) -> int | None:
     """Worker processes of nginx itself; `None` where it is not known."""
     if chain.nginx is None:
         return None
-    written = first((chain.nginx.main.get("worker_processes") or (None,))[-1]) or "1"
+    written = first(main_directive(chain, "worker_processes"))
+    if not written:
+        return None if chain.nginx.is_part else 1
     if written == "auto":
         cpus = whole(chain.host.values.get("cpus")) if chain.host else None
         return None if cpus is None else max(1, cpus)
     return int(written) if written.isdigit() and int(written) else None
+
+
+def nginx_connections(chain: Chain) -> int | None:
+    """Connections that each of its worker processes may have; `None` where it is not known."""
+    if chain.nginx is None:
+        return None
+    written = first(main_directive(chain, "worker_connections"))
+    if not written:
+        return None if chain.nginx.is_part else WORKER_CONNECTIONS
+    return int(written) if written.isdigit() else None
 
 
 def main_directive(chain: Chain, name: str) -> Setting | None:

@@ -1,0 +1,85 @@
+"""Files as strangers have them, with more or less in them than the doctor would wish for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.doctor.helpers import doctor
+
+WELL = """\
+[uwsgi]
+strict = true
+master = true
+need-app = true
+harakiri = 30
+buffer-size = 65535
+hook-master-start = unix_signal:15 gracefully_kill_them_all
+http-socket = 127.0.0.1:8000
+"""
+
+
+def lay_out(files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+SITE = """\
+server {
+    listen 80;
+    location / { include uwsgi_params; uwsgi_pass 127.0.0.1:8000; }
+}
+"""
+
+
+def test_a_site_of_nginx_does_not_tell_how_many_connections_there_are() -> None:
+    # They stand in /etc/nginx/nginx.conf; here nginx would refuse to be told.
+    lay_out({"uwsgi.ini": WELL + "processes = 64\nthreads = 16\n", "nginx.conf": SITE})
+
+    said = doctor()
+
+    assert "worker-connections-too-few" not in doctor("--json").found
+    assert "? x ? connections" in said.out
+
+
+def test_without_events_nginx_has_its_default() -> None:
+    whole = f"events {{}}\nhttp {{ {SITE} }}"
+    lay_out({"uwsgi.ini": WELL + "processes = 64\nthreads = 16\n", "nginx.conf": whole})
+
+    assert "worker-connections-too-few" in doctor("--json").found
+
+
+@pytest.mark.parametrize("plugin", ["dogstatsd", "0:python3, /usr/lib/uwsgi/dogstatsd_plugin.so"])
+def test_options_of_a_plugin_that_does_not_come_with_uwsgi_are_its_own(plugin: str) -> None:
+    lay_out({"uwsgi.ini": f"{WELL}plugins = {plugin}\ndogstatsd-all-gauges = true\n"})
+
+    assert doctor("--json").found == []
+
+
+def test_options_of_a_plugin_that_comes_with_uwsgi_are_known() -> None:
+    lay_out({"uwsgi.ini": f"{WELL}plugins = http\nhttp-soket = :80\n"})
+
+    assert doctor("--json").found == ["uwsgi-unknown-option"]
+
+
+def test_nobody_is_told_to_have_uwsgi_reload_another() -> None:
+    lay_out({"uwsgi.ini": f"{WELL}preload = true\n"})
+
+    (found,) = (one for one in doctor("--json").json["findings"] if one["level"] != "OK")
+
+    assert found["fix"] == "; preload = ..."
+
+
+def test_of_a_compose_file_alone_nobody_knows_how_long_requests_take() -> None:
+    lay_out({"docker-compose.yml": "services:\n  web:\n    command: uwsgi --socket :9000\n"})
+
+    assert doctor("--json").found == []
