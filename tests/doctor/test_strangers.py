@@ -83,3 +83,44 @@ def test_of_a_compose_file_alone_nobody_knows_how_long_requests_take() -> None:
     lay_out({"docker-compose.yml": "services:\n  web:\n    command: uwsgi --socket :9000\n"})
 
     assert doctor("--json").found == []
+
+
+FLASK = """\
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+app = Flask(__name__)
+db = SQLAlchemy()
+def made():
+    app.config["SQLALCHEMY_DATABASE_URI"] = "postgresql://db/x"
+    db.init_app(app)
+    return app
+"""
+
+
+def test_what_flask_sqlalchemy_is_to_be_given_stands_in_its_setting() -> None:
+    lay_out({"uwsgi.ini": WELL + "module = app:made()\n", "app.py": FLASK})
+
+    fixes = {one["id"]: one["fix"] for one in doctor("--json").json["findings"]}
+
+    options = "SQLALCHEMY_ENGINE_OPTIONS = "
+    assert fixes["no-pre-ping-no-recycle"] == (
+        f'{options}{{"pool_pre_ping": True, "pool_recycle": 280}}'
+    )
+    assert fixes["no-statement-limit"] == (
+        f'{options}{{"connect_args": {{"options": "-c statement_timeout=28000"}}}}'
+    )
+
+
+def test_a_limit_for_statements_of_an_unknown_database_is_told_for_each() -> None:
+    code = "import os\nfrom sqlalchemy import create_engine\n"
+    lay_out(
+        {
+            "uwsgi.ini": WELL + "module = app:app\nlazy-apps = true\n",
+            "app.py": f"{code}engine = create_engine(os.environ['NOWHERE_SET'])\n",
+        }
+    )
+    fixes = {one["id"]: one["fix"] for one in doctor("--json").json["findings"]}
+
+    assert "max_statement_time = 28" in fixes["no-statement-limit"]
+    assert "max_execution_time = 28000" in fixes["no-statement-limit"]
+    assert "statement_timeout=28000" in fixes["no-statement-limit"]

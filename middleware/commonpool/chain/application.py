@@ -366,7 +366,7 @@ class _Look:
         options = Options(self._values, engine.name)
         for text, module, line in limits:
             options.take_limit(text, module.shown, line)
-        return Engine(engine.name, {**engine.values, **options.given}, engine.made_at_import)
+        return replace(engine, values={**engine.values, **options.given})
 
 
 def _is_limit(value: object) -> bool:

@@ -226,7 +226,7 @@ class Options:
             for name, setting in values.items()
             if setting.value is not None or name == "statement_seconds"
         }
-        return Engine(self.name, known, self.place)
+        return Engine(self.name, known, self.place, is_flask)
 
 
 def of_url(url: Setting) -> dict[str, Setting]:

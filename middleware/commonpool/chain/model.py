@@ -131,11 +131,13 @@ class Engine:
             not known; SQLAlchemy's defaults with the file ``default``. By `--load` also
             ``connections``, those that are open after the import.
         made_at_import: where the application makes it when its module is imported; else `None`.
+        is_flask: it is Flask-SQLAlchemy that makes it, of ``SQLALCHEMY_ENGINE_OPTIONS``.
     """
 
     name: str
     values: Mapping[str, Setting]
     made_at_import: Setting | None = None
+    is_flask: bool = False
 
 
 @dataclass(frozen=True)

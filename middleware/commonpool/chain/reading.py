@@ -249,7 +249,8 @@ def _with_place(engine: Engine, others: Sequence[Engine]) -> Engine:
     limit = same[0].values.get("statement_seconds")
     more = {} if limit is None else {"statement_seconds": limit}
     place = same[0].made_at_import or engine.made_at_import
-    return Engine(engine.name, {**engine.values, **more}, place)
+    values = {**engine.values, **more}
+    return Engine(engine.name, values, place, same[0].is_flask)
 
 
 def _kind(engine: Engine) -> object:

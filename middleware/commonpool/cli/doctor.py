@@ -87,9 +87,12 @@ def command(
     3, something that was asked for could not be looked at.
     """
     try:
-        uwsgi = uwsgi or _there(*_UWSGI)
-        compose = compose or _there(*_COMPOSE)
-        nginx = _nginx(nginx)
+        if sys.stdout is None:  # closed: the exit status is for whoever asks for no more
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        is_here = _are_here(uwsgi, nginx, compose)
+        uwsgi = uwsgi or (_there(*_UWSGI) if is_here else None)
+        compose = compose or (_there(*_COMPOSE) if is_here else None)
+        nginx = _nginx(nginx) if nginx or is_here else None
         files = [name for name in (uwsgi, nginx, compose) if name]
         if not files and not url and not database:
             raise CouldNotLookError(
@@ -111,6 +114,8 @@ def command(
                 every=every,
             )
         )
+    except OSError as error:
+        raise CouldNotLookError(f"cannot go on: {error}") from None
     except KeyboardInterrupt:
         click.echo("commonpool doctor: interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -161,6 +166,12 @@ def tell(
     return ends_with
 
 
+def _are_here(*names: str | None) -> bool:
+    """Whether the files that were named are of the current folder, and so what is there of them."""
+    here = Path.cwd().resolve()
+    return all(Path(name).resolve().is_relative_to(here) for name in names if name)
+
+
 def _there(*names: str) -> str | None:
     return next((name for name in names if Path(name).is_file()), None)
 
@@ -176,9 +187,17 @@ def _nginx(given: str | None) -> str | None:
     return str(others[0] if len(others) == 1 else whole)
 
 
+class _Console(Console):
+    """Goes on in silence where nobody reads any more (`| head -1`): there is the exit status."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _console() -> Console:
     plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
-    console = Console(
+    console = _Console(
         file=sys.stdout,
         highlight=False,
         markup=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -183,6 +184,20 @@ def place_of(engine: Engine) -> Setting | None:
     """Where it is made, or set up."""
     places = (engine.made_at_import, *engine.values.values())
     return next((place for place in places if place and is_file(place)), None)
+
+
+def engine_options(engine: Engine, keywords: str) -> str:
+    """Keywords of `create_engine`, as the application that has this engine is to write them."""
+    if not engine.is_flask:
+        return keywords
+    call = f"dict({keywords})"
+    given = ast.walk(ast.parse(call))
+    pairs = [
+        f'"{one.arg}": {ast.get_source_segment(call, one.value)}'
+        for one in given
+        if isinstance(one, ast.keyword)
+    ]
+    return f"SQLALCHEMY_ENGINE_OPTIONS = {{{', '.join(pairs)}}}"
 
 
 @dataclass(frozen=True)
