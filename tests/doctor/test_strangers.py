@@ -124,3 +124,43 @@ def test_a_limit_for_statements_of_an_unknown_database_is_told_for_each() -> Non
     assert "max_statement_time = 28" in fixes["no-statement-limit"]
     assert "max_execution_time = 28000" in fixes["no-statement-limit"]
     assert "statement_timeout=28000" in fixes["no-statement-limit"]
+
+
+CONTAINER = """\
+services:
+  web:
+    command: uwsgi uwsgi.ini
+    stop_grace_period: 60s
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "found"),
+    [
+        ("    ulimits: {nofile: 20}\n", ["open-files-too-few"]),
+        ("    ulimits: {nofile: {soft: 20, hard: 40}}\n", ["open-files-too-few"]),
+        ("    pids_limit: 12\n", ["process-limit-too-low"]),
+        ("    deploy: {resources: {limits: {pids: 12}}}\n", ["process-limit-too-low"]),
+        ("    sysctls: [net.core.somaxconn=50]\n", ["listen-above-somaxconn"]),
+        ("    sysctls: {net.core.somaxconn: 50}\n", ["listen-above-somaxconn"]),
+        ("    pids_limit: -1\n    ulimits: {nofile: -1}\n", []),
+    ],
+)
+def test_the_limits_of_a_container_are_those_of_its_compose_file(
+    limits: str, found: list[str]
+) -> None:
+    lay_out({"uwsgi.ini": WELL, "docker-compose.yml": CONTAINER + limits})
+
+    said = doctor("--json")
+
+    assert said.found == found
+    for one in said.json["findings"]:
+        if one["id"] in ("open-files-too-few", "process-limit-too-low") and found:
+            assert one["level"] == "OK" or one["file"] == "docker-compose.yml"
+
+
+def test_a_container_may_have_a_longer_queue_than_this_machine() -> None:
+    longer = "    sysctls: {net.core.somaxconn: 65536}\n"
+    lay_out({"uwsgi.ini": f"{WELL}listen = 65000\n", "docker-compose.yml": CONTAINER + longer})
+
+    assert doctor("--json").found == []

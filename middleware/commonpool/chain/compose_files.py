@@ -202,8 +202,11 @@ class _Reading:
             given = next((got for place in places if (got := one.get(*place))), None)
             if given is not None and not isinstance(given.value, dict):
                 number = self._number(given)
-                if number is not None:
+                if number is not None and number.value > 0:  # -1 is for none
                     limits[name] = number
+        queue = self._kernel_setting(one, "net.core.somaxconn")
+        if queue is not None:
+            limits["somaxconn"] = queue
         stop = None if grace is None else self._unit(grace, seconds)
         return Compose(
             file=self._file,
@@ -214,6 +217,18 @@ class _Reading:
             services=dict(roles),
             limits=limits,
         )
+
+    def _kernel_setting(self, one: Placed, name: str) -> Setting | None:
+        """A number of ``sysctls``, which is a mapping or a list."""
+        given = one.get("sysctls", name)
+        if given is not None:
+            return self._number(given)
+        listed = one.get("sysctls")
+        for placed in () if listed is None else listed.entries():
+            key, _, number = str(self._setting(placed).value).partition("=")
+            if key.strip() == name and number.strip().isdigit():
+                return Setting(int(number), self._file, placed.line)
+        return None
 
     def _environ(self, one: Placed) -> dict[str, Setting]:
         environ = self._image_environ(one)

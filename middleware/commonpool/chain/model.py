@@ -192,7 +192,7 @@ class Host:
     Attributes:
         values: ``somaxconn``, ``nofile`` and ``nofile_hard`` (what is allowed to this user, now and
             at most), ``nproc``, ``memory`` (bytes, of the machine or of the container's limit),
-            ``cpus``; what has no limit is left out.
+            ``cpus``; what has no limit is left out. Of a container, its compose file's.
     """
 
     values: Mapping[str, Setting]
@@ -209,7 +209,8 @@ class Compose:
         stop_grace_period: seconds that it has to end.
         environ: of the service with the application.
         services: their names, by role: ``application``, ``database``, ``nginx``.
-        limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``.
+        limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``, ``nproc``,
+            ``somaxconn``.
     """
 
     file: str

@@ -21,6 +21,7 @@ from commonpool.chain.model import (
     Chain,
     Database,
     Engine,
+    Host,
     Nginx,
     Setting,
     Site,
@@ -100,7 +101,7 @@ class _Reader:
             pool=pool,
             application=application,
             database=self._database(database, services),
-            host=self._try("host", "kernel", read_host),
+            host=_with_limits(self._try("host", "kernel", read_host), services),
             compose=None if services is None else services.compose,
             site=None if url is None else self._site(url),
             unreadable=tuple(dict.fromkeys(self._unreadable)),
@@ -182,6 +183,18 @@ class _Reader:
             message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
             self._unreadable.append(Unreadable(what, file, 0, message))
         return None
+
+
+def _with_limits(host: Host | None, services: Services | None) -> Host | None:
+    """With the limits that the compose file gives the application's container."""
+    if host is None or services is None:
+        return host
+    limits = services.compose.limits
+    own = {name: limits[name] for name in ("nofile", "nproc", "somaxconn") if name in limits}
+    processes = [limits[name] for name in ("nproc", "pids") if name in limits]
+    if processes:
+        own["nproc"] = min(processes, key=lambda setting: float(setting.value))
+    return dataclasses.replace(host, values={**host.values, **own})
 
 
 def _unseen(server: Uwsgi) -> dict[str, Setting]:

@@ -241,8 +241,10 @@ def open_files(chain: Chain) -> Iterator[Seen]:
             yield made(
                 f"{most} files may be open; a worker process may need {need}: two for each of "
                 f"{asked} threads, its connections, {_FILES_OF_A_PROCESS} of its own",
-                uwsgi.get("max-fd"),
-                fix=f"max-fd = {max(1024, need)}\n(as root; else LimitNOFILE= or ulimit -n)",
+                place,
+                fix=f"nofile: {max(1024, need)}"
+                if _is_of_compose(place, chain)
+                else f"max-fd = {max(1024, need)}\n(as root; else LimitNOFILE= or ulimit -n)",
                 file=uwsgi.file,
             )
     nginx, files = chain.nginx, main_directive(chain, "worker_rlimit_nofile")
@@ -260,6 +262,10 @@ def open_files(chain: Chain) -> Iterator[Seen]:
             fix=f"worker_rlimit_nofile {2 * each};",
             file=nginx.file,
         )
+
+
+def _is_of_compose(place: Setting | None, chain: Chain) -> bool:
+    return place is not None and chain.compose is not None and place.file == chain.compose.file
 
 
 def _open_files(chain: Chain) -> tuple[int | None, Setting | None]:
@@ -296,9 +302,11 @@ def process_limit(chain: Chain) -> Iterator[Seen]:
     yield made(
         f"{most} processes and threads may be started; uWSGI may need {processes(uwsgi)} x {each} "
         f"+ 1 = {need}",
-        uwsgi.get("limit-nproc") if given else None,
+        place,
         fix=f"limit-nproc = {2 * need}"
         if given
+        else f"pids: {2 * need}\n(or pids_limit, or nproc, as it stands there)"
+        if _is_of_compose(place, chain)
         else f"LimitNPROC={2 * need}\n(or ulimit -u; in a container, pids: {2 * need})",
         file=uwsgi.file,
     )
