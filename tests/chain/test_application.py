@@ -518,3 +518,31 @@ def test_the_stacks_own_code_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pool_size" not in found.values
     assert application.debug is None
     assert application.pool_made_at_import is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_on"),
+    [
+        ("os.environ.get('STAGE') == 'development'", False),
+        ("os.environ.get('STAGE', 'development') == 'development'", True),
+        ("os.environ.get('STAGE') in ('production', None)", True),
+        ("os.environ.get('HOME_OFFICE')", False),
+        ("'HOME_OFFICE' not in os.environ", False),  # that is not told
+        ("app.config['IS_MY_LAPTOP']", False),
+        ("not app.testing", False),
+    ],
+)
+def test_debug_under_a_condition_is_on_where_that_is_met(
+    lay_out: LayOut, condition: str, *, is_on: bool
+) -> None:
+    code = "import os\nfrom flask import Flask\napp = application = Flask(__name__)\n"
+    found = read(lay_out, f"{code}if {condition}:\n    app.debug = True\n" + RUNS)
+
+    assert (found.debug is not None) == is_on
+
+
+def test_an_engine_under_a_condition_may_be_made_at_import(lay_out: LayOut) -> None:
+    code = "import sys\n" + CREATE
+    found = engine(lay_out, f"{code}if len(sys.argv) > 1:\n    e = create_engine('mysql://h')\n")
+
+    assert found.made_at_import is not None

@@ -164,3 +164,12 @@ def test_a_container_may_have_a_longer_queue_than_this_machine() -> None:
     lay_out({"uwsgi.ini": f"{WELL}listen = 65000\n", "docker-compose.yml": CONTAINER + longer})
 
     assert doctor("--json").found == []
+
+
+def test_an_emperor_serves_nothing_and_is_not_examined() -> None:
+    lay_out({"uwsgi.ini": "[uwsgi]\nemperor = /etc/uwsgi/vassals\nuid = www-data\n"})
+
+    said = doctor("--json")
+
+    assert (said.status, said.found) == (3, [])
+    assert "vassals" in said.json["could_not_look"][0]["message"]

@@ -105,11 +105,14 @@ class _Look:
 
     def _see(self, reached: Reached) -> None:
         node, module = reached.node, reached.module
+        before = self._debug, self._reloader
         if isinstance(node, ast.Call):
             self._see_call(node, module)
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 self._see_assignment(target, node, module)
+        if not reached.is_sure:  # `if app.config["IS_MY_LAPTOP"]: app.debug = True`
+            self._debug, self._reloader = before
 
     def _see_call(self, call: ast.Call, module: Module) -> None:
         path = self._values.path_of(call.func, module)

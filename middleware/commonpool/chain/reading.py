@@ -38,6 +38,8 @@ from commonpool.chain.versions import is_wheel, uwsgi_version
 
 _T = TypeVar("_T")
 
+_APPLICATIONS = ("module", "wsgi-file", "mount", "pyrun", "paste", "socket", "http-socket", "http")
+
 
 def read_chain(
     *,
@@ -127,6 +129,10 @@ class _Reader:
             server = self._kept(read_uwsgi(file, environ, version=version))
             if not server.options and self._unreadable:
                 return None
+            emperor = server.get("emperor")
+            if emperor is not None and not any(server.get(name) for name in _APPLICATIONS):
+                message = "is an emperor's, who serves nothing: name the file of one of its vassals"
+                raise NotReadError("uwsgi", file, emperor.line, message)
             return dataclasses.replace(
                 server, stats=read_stats(server), unseen=_unseen(server), modes=_modes(server)
             )
