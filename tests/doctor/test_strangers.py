@@ -173,3 +173,21 @@ def test_an_emperor_serves_nothing_and_is_not_examined() -> None:
 
     assert (said.status, said.found) == (3, [])
     assert "vassals" in said.json["could_not_look"][0]["message"]
+
+
+def test_what_the_application_says_of_its_settings_is_not_told() -> None:
+    lay_out(
+        {
+            "uwsgi.ini": f"{WELL}module = app:app\nreload-os-env = true\n"
+            "env = SMTP_PASS=hunter2222\nenv = DB=mysql://u:envpw5555@h/d\n",
+            "docker-compose.yml": "services:\n  web:\n    command: uwsgi uwsgi.ini\n"
+            "    environment: {STRIPE_API_KEY: sklive0001}\n",
+            "app.py": "import os\nfrom urllib.parse import urlsplit\n"
+            "raise RuntimeError('cannot: %s %s %s' % (os.environ['SMTP_PASS'],\n"
+            "    urlsplit(os.environ['DB']).password, os.environ['STRIPE_API_KEY']))\n",
+        }
+    )
+
+    for said in (doctor("--load"), doctor("--load", "--json")):
+        assert "RuntimeError: cannot: *** *** ***" in " ".join(said.out.split())
+        assert said.status == 3

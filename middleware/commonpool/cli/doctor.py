@@ -102,7 +102,7 @@ def command(
         chain = read_chain(
             uwsgi=uwsgi, nginx=nginx, url=url, database=database, compose=compose, load=load
         )
-        secrets = Secrets(os.environ, (url, database))
+        secrets = Secrets(_variables(chain), (url, database))
         sys.exit(
             tell(
                 chain,
@@ -170,6 +170,15 @@ def _are_here(*names: str | None) -> bool:
     """Whether the files that were named are of the current folder, and so what is there of them."""
     here = Path.cwd().resolve()
     return all(Path(name).resolve().is_relative_to(here) for name in names if name)
+
+
+def _variables(chain: Chain) -> list[tuple[str, str]]:
+    """Of this process and of the application, which may tell them where it cannot be imported."""
+    theirs = [link.environ for link in (chain.uwsgi, chain.compose) if link is not None]
+    return [
+        *os.environ.items(),
+        *((name, str(setting.value)) for one in theirs for name, setting in one.items()),
+    ]
 
 
 def _there(*names: str) -> str | None:
