@@ -191,3 +191,73 @@ def test_what_the_application_says_of_its_settings_is_not_told() -> None:
     for said in (doctor("--load"), doctor("--load", "--json")):
         assert "RuntimeError: cannot: *** *** ***" in " ".join(said.out.split())
         assert said.status == 3
+
+
+DEBUG_BY_STAGE = """\
+import os
+from flask import Flask
+app = Flask(__name__)
+app.config.from_object("settings." + os.environ.get("STAGE", "development").title())
+"""
+
+
+def test_debug_mode_that_only_importing_tells_is_mended_in_the_settings() -> None:
+    lay_out(
+        {
+            "uwsgi.ini": f"{WELL}module = app:app\n",
+            "app.py": DEBUG_BY_STAGE,
+            "settings.py": "class Development:\n    DEBUG = True\n",
+        }
+    )
+    assert doctor("--json").found == []
+
+    said = doctor("--load", "--json")
+
+    assert said.found == ["flask-debug"]
+    assert said.json["findings"][0]["fix"].startswith("DEBUG = False")
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("app.config['COMMONPOOL_DEADLINE'] = 40", "COMMONPOOL_DEADLINE = 27"),
+        ("app.wsgi_app = CommonPoolMiddleware(app, PoolConfig(deadline=40))", "deadline=27"),
+    ],
+)
+def test_a_setting_in_code_is_mended_as_it_stands_there(code: str, fix: str) -> None:
+    imports = "from flask import Flask\nfrom commonpool import CommonPoolMiddleware, PoolConfig\n"
+    lay_out(
+        {
+            "uwsgi.ini": f"{WELL}module = app:app\n",
+            "app.py": f"{imports}app = Flask(__name__)\n{code}\n",
+        }
+    )
+    (found,) = (one for one in doctor("--json").json["findings"] if one["level"] != "OK")
+
+    assert (found["file"], found["line"], found["fix"]) == ("app.py", 4, fix)
+
+
+@pytest.mark.parametrize(
+    ("socket", "ours", "others"),
+    [
+        ("127.0.0.1:8000", "127.0.0.1:8000", "127.0.0.1:9000"),
+        (":8000", "app:8000", "unix:/run/other.sock"),
+        ("/run/u.sock", "unix:///run/u.sock", "unix:/run/other.sock"),
+    ],
+)
+def test_what_nginx_passes_to_another_uwsgi_is_not_measured_by_this_one(
+    socket: str, ours: str, others: str
+) -> None:
+    ini = WELL.replace("http-socket = 127.0.0.1:8000", f"socket = {socket}")
+    site = (
+        "server {{ include uwsgi_params;"
+        " location / {{ uwsgi_pass {0}; uwsgi_read_timeout 35s; }}\n"
+        " location /other {{ uwsgi_pass {1}; uwsgi_read_timeout 5s; }} }}\n"
+    )
+    lay_out({"uwsgi.ini": f"{ini}chmod-socket = 660\nvacuum = true\n", "nginx.conf": ""})
+
+    Path("nginx.conf").write_text(site.format(ours, others))
+    assert doctor("--json").found == []
+
+    Path("nginx.conf").write_text(site.format(others, ours))
+    assert doctor("--json").found == ["read-timeout-not-above-harakiri"]

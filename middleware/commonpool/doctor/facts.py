@@ -120,7 +120,9 @@ def variable(chain: Chain, place: Setting | None, name: str, value: object) -> s
     if chain.compose is not None and file == chain.compose.file:
         return f'{name}: "{value}"'
     if file.endswith(".py"):
-        return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
+        if place is not None and place.written:  # PoolConfig(...)
+            return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
+        return f"{name} = {value}"  # one of Flask's settings
     if file.endswith(".env"):
         return f"{name}={value}"
     return f"env = {name}={value}"
@@ -273,9 +275,14 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
 def locations(chain: Chain) -> Iterator[NginxLocation]:
     """Those that pass requests on to the application, without those that say the same twice.
 
-    Where some speak uwsgi, what is passed on over HTTP is taken for somebody else's.
+    Where some speak uwsgi, what is passed on over HTTP is taken for somebody else's; and where some
+    go to a socket of uWSGI's, what goes to others.
     """
     found = chain.nginx.locations if chain.nginx else ()
+    ends = _ends(chain.uwsgi) if chain.uwsgi else set()
+    found = [
+        one for one in found if any(_end(address) in ends for address in one.upstream)
+    ] or found
     protocol = "uwsgi" if any(one.protocol == "uwsgi" for one in found) else "http"
     seen = set()
     for location in found:
@@ -285,6 +292,18 @@ def locations(chain: Chain) -> Iterator[NginxLocation]:
         if key not in seen:
             seen.add(key)
             yield location
+
+
+def _ends(uwsgi: Uwsgi) -> set[str]:
+    names = ("socket", "http-socket", "http")
+    return {_end(str(one.value)) for name in names for one in uwsgi.options.get(name, ())}
+
+
+def _end(address: str) -> str:
+    """The path of a UNIX socket, or the port: on both sides the same, unlike the host."""
+    if "/" in address:
+        return "/" + address.removeprefix("unix:").lstrip("/")
+    return address.rpartition(":")[2]
 
 
 def directive(location: NginxLocation, name: str) -> Setting | None:
