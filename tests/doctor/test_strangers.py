@@ -261,3 +261,19 @@ def test_what_nginx_passes_to_another_uwsgi_is_not_measured_by_this_one(
 
     Path("nginx.conf").write_text(site.format(others, ours))
     assert doctor("--json").found == ["read-timeout-not-above-harakiri"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("- COMMONPOOL_DEADLINE=45", "- COMMONPOOL_DEADLINE=27"),
+        ("COMMONPOOL_DEADLINE: 45", 'COMMONPOOL_DEADLINE: "27"'),
+    ],
+)
+def test_an_environment_that_is_a_list_is_mended_as_one(line: str, fix: str) -> None:
+    environment = f"    environment:\n      {line}\n"
+    lay_out({"uwsgi.ini": WELL, "docker-compose.yml": CONTAINER + environment})
+
+    (found,) = (one for one in doctor("--json").json["findings"] if one["level"] != "OK")
+
+    assert (found["file"], found["line"], found["fix"]) == ("docker-compose.yml", 6, fix)

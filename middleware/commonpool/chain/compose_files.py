@@ -216,6 +216,7 @@ class _Reading:
             environ=self._environ(one),
             services=dict(roles),
             limits=limits,
+            is_listed=isinstance(getattr(one.get("environment"), "value", None), list),
         )
 
     def _kernel_setting(self, one: Placed, name: str) -> Setting | None:

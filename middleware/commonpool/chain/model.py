@@ -211,6 +211,7 @@ class Compose:
         services: their names, by role: ``application``, ``database``, ``nginx``.
         limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``, ``nproc``,
             ``somaxconn``.
+        is_listed: ``environment`` is a list of ``NAME=value``, and no mapping.
     """
 
     file: str
@@ -220,6 +221,7 @@ class Compose:
     environ: Mapping[str, Setting]
     services: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, Setting] = field(default_factory=dict)
+    is_listed: bool = False
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def variable(chain: Chain, place: Setting | None, name: str, value: object) -> s
     """
     file = "" if place is None else place.file
     if chain.compose is not None and file == chain.compose.file:
-        return f'{name}: "{value}"'
+        return f"- {name}={value}" if chain.compose.is_listed else f'{name}: "{value}"'
     if file.endswith(".py"):
         if place is not None and place.written:  # PoolConfig(...)
             return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
