@@ -277,3 +277,16 @@ def test_an_environment_that_is_a_list_is_mended_as_one(line: str, fix: str) -> 
     (found,) = (one for one in doctor("--json").json["findings"] if one["level"] != "OK")
 
     assert (found["file"], found["line"], found["fix"]) == ("docker-compose.yml", 6, fix)
+
+
+def test_a_compose_file_for_a_database_to_develop_with_is_told_and_no_reason_to_fail() -> None:
+    database = "services:\n  db:\n    image: mariadb\n"
+    lay_out({"uwsgi.ini": WELL, "docker-compose.yml": database})
+
+    said = doctor()
+
+    assert said.status == 0
+    assert "not looked at: docker-compose.yml: has no service" in said.out
+    assert doctor("--compose", "docker-compose.yml").status == 3
+    Path("uwsgi.ini").unlink()
+    assert doctor().status == 3

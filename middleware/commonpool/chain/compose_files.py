@@ -91,7 +91,7 @@ class _Reading:
                 "has no service that runs uWSGI, by its command, its image, its build, "
                 "COMMONPOOL_* in its environment, or its name (app, web)"
             )
-            raise NotReadError("compose", self._file, 0, message)
+            raise NotReadError("service", self._file, 0, message)
         roles["application"] = application
         database = self._of_image(services, _DATABASES)
         if database is not None:

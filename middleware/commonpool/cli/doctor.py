@@ -90,6 +90,7 @@ def command(
         if sys.stdout is None:  # closed: the exit status is for whoever asks for no more
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         is_here = _are_here(uwsgi, nginx, compose)
+        is_named = compose is not None
         uwsgi = uwsgi or (_there(*_UWSGI) if is_here else None)
         compose = compose or (_there(*_COMPOSE) if is_here else None)
         nginx = _nginx(nginx) if nginx or is_here else None
@@ -109,6 +110,7 @@ def command(
                 files,
                 secrets=secrets,
                 load=load,
+                compose=is_named or uwsgi is None,
                 in_json=in_json,
                 quiet=quiet,
                 every=every,
@@ -127,6 +129,7 @@ def tell(
     *,
     secrets: Secrets,
     load: bool = False,
+    compose: bool = True,
     in_json: bool = False,
     quiet: bool = False,
     every: bool = False,
@@ -138,12 +141,13 @@ def tell(
         files: from where, for people.
         secrets: what not to write.
         load: the application was asked for.
+        compose: the compose file's service with the application was.
         in_json: for programs.
         quiet: without the picture, and nothing where all is well.
         every: what is well, too.
     """
     missed = [secrets.hidden(one) for one in chain.unreadable]
-    unreadable = asked_for(missed, load=load)
+    unreadable = asked_for(missed, load=load, compose=compose)
     findings = [secrets.hidden(one) for one in examine(chain)]
     ends_with = status(findings, unreadable)
     if in_json:
@@ -156,7 +160,7 @@ def tell(
         _write(console, folded(secrets.hide(f"commonpool doctor: read {read}"), width))
         for one in missed:
             if one not in unreadable and one.what != "pool":
-                _write(console, folded(f"not looked at: {one.message}", width))
+                _write(console, folded(f"not looked at: {one.file}: {one.message}", width))
         _write(console, [("", "")])
         signs = BOXES if _has_boxes() else ASCII
         drawn = picture(chain, width=width, signs=signs)
