@@ -55,7 +55,7 @@ def examine_start(sizes: Sizes, environ: Mapping[str, str]) -> None:
     url = sizes.settings.database_url
     with_password = url.render_as_string(hide_password=False)
     findings = found(sizes, environ)
-    secrets = Secrets(environ, [with_password])
+    secrets = Secrets(environ.items(), [with_password])
     for line, _ in lines(
         [secrets.hidden(finding) for finding in findings], (), width=_WIDTH, every=False
     ):

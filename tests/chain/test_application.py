@@ -141,7 +141,7 @@ def test_what_cannot_be_told_is_left_out(lay_out: LayOut) -> None:
     )
 
     # Neither the value that is given, nor a default of what may be given.
-    assert values(found) == {}
+    assert values(found) == {"statement_seconds": None}
 
 
 def test_a_pool_of_another_class_has_no_size(lay_out: LayOut) -> None:
@@ -231,6 +231,58 @@ def test_flask_sqlalchemys_options_are_found(lay_out: LayOut, setting: str) -> N
     # Flask-SQLAlchemy's own default for MySQL.
     assert found.values["pool_recycle"] == Setting(7200, "default")
     assert found.made_at_import is not None
+
+
+OPTIONS = "    SQLALCHEMY_ENGINE_OPTIONS = "
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "app.config.from_object(os.environ['CONFIG'])",
+        "app.config.from_object('settings_%s' % os.environ['STAGE'])",
+        "app.config.from_object('settings.that.are.elsewhere')",
+        "app.config.from_pyfile('settings.cfg')",
+        "app.config.from_envvar('SETTINGS')",
+    ],
+)
+def test_settings_that_are_not_read_may_say_anything(lay_out: LayOut, setting: str) -> None:
+    found = engine(
+        lay_out,
+        "import os\nfrom flask import Flask\nfrom flask_sqlalchemy import SQLAlchemy\n"
+        f"app = application = Flask(__name__)\n{setting}\ndb = SQLAlchemy(app)\n" + RUNS,
+    )
+
+    assert values(found) == {"statement_seconds": None}
+
+
+def test_settings_that_are_named_are_read_though_nobody_imports_them(lay_out: LayOut) -> None:
+    files = {
+        "app.py": "from flask import Flask\nfrom flask_sqlalchemy import SQLAlchemy\n"
+        "app = application = Flask(__name__)\n"
+        "app.config.from_object('settings.Production')\ndb = SQLAlchemy(app)\n" + RUNS,
+        "settings.py": f"class Production:\n{OPTIONS}{{'pool_size': 7}}\n" + RUNS,
+    }
+    found = engine(lay_out, files)
+
+    assert values(found) == {**DEFAULTS, "pool_size": 7}
+
+
+def test_of_settings_for_several_stages_counts_what_all_say(lay_out: LayOut) -> None:
+    files = {
+        "app.py": "import os\nimport settings\nfrom flask import Flask\n"
+        "from flask_sqlalchemy import SQLAlchemy\n"
+        "app = application = Flask(__name__)\n"
+        "app.config.from_object(settings.STAGES[os.environ['STAGE']])\ndb = SQLAlchemy(app)\n",
+        "settings.py": "from sqlalchemy.pool import StaticPool\n"
+        f"class Production:\n{OPTIONS}{{'pool_size': 7, 'pool_pre_ping': True}}\n"
+        f"class Staging:\n{OPTIONS}{{'pool_size': 3, 'pool_pre_ping': True}}\n"
+        f"class Empty:\n{OPTIONS}{{}}\n"
+        "STAGES = {'production': Production, 'staging': Staging}\n",
+    }
+    found = engine(lay_out, files)
+
+    assert values(found) == {"pool_pre_ping": True, "statement_seconds": None}
 
 
 def test_an_application_factory_makes_the_engine_where_it_is_called(lay_out: LayOut) -> None:
@@ -479,3 +531,31 @@ def test_the_stacks_own_code_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pool_size" not in found.values
     assert application.debug is None
     assert application.pool_made_at_import is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_on"),
+    [
+        ("os.environ.get('STAGE') == 'development'", False),
+        ("os.environ.get('STAGE', 'development') == 'development'", True),
+        ("os.environ.get('STAGE') in ('production', None)", True),
+        ("os.environ.get('HOME_OFFICE')", False),
+        ("'HOME_OFFICE' not in os.environ", False),  # that is not told
+        ("app.config['IS_MY_LAPTOP']", False),
+        ("not app.testing", False),
+    ],
+)
+def test_debug_under_a_condition_is_on_where_that_is_met(
+    lay_out: LayOut, condition: str, *, is_on: bool
+) -> None:
+    code = "import os\nfrom flask import Flask\napp = application = Flask(__name__)\n"
+    found = read(lay_out, f"{code}if {condition}:\n    app.debug = True\n" + RUNS)
+
+    assert (found.debug is not None) == is_on
+
+
+def test_an_engine_under_a_condition_may_be_made_at_import(lay_out: LayOut) -> None:
+    code = "import sys\n" + CREATE
+    found = engine(lay_out, f"{code}if len(sys.argv) > 1:\n    e = create_engine('mysql://h')\n")
+
+    assert found.made_at_import is not None

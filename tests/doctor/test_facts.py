@@ -298,16 +298,40 @@ def test_memory_is_what_the_stats_server_has_seen() -> None:
         ({"chmod__socket": "664"}, Level.OK),
         ({"chmod__socket": "666"}, Level.WARN),
         ({"chmod__socket": True}, Level.WARN),
-        ({"chmod__socket": "600"}, Level.FAIL),
+        ({"chmod__socket": "600"}, Level.WARN),  # nginx may run as the same user
+        ({"chmod__socket": "600", "chown__socket": "nginx:nginx"}, Level.OK),
         ({"umask": "007"}, Level.OK),
         ({"daemonize": "/var/log/uwsgi.log"}, Level.WARN),
-        ({}, Level.FAIL),
+        ({}, Level.WARN),
     ],
 )
 def test_who_may_write_to_the_socket(options: dict[str, object], level: Level) -> None:
     location = NginxLocation("a:80", "/", {}, upstream=["unix:/run/u.sock"])
     chain = Chain(
         uwsgi=uwsgi(socket="/run/u.sock", **options), nginx=Nginx("n.conf", {}, [location])
+    )
+
+    assert levels(chain, "socket-permissions") == {level}
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ({"uid": "app"}, Level.FAIL),
+        ({"uid": "www-data"}, Level.OK),
+        ({"uid": "app", "chown__socket": "www-data"}, Level.OK),
+        ({"uid": "www-data", "chown__socket": "app:www-data"}, Level.FAIL),
+        ({}, Level.WARN),
+    ],
+)
+def test_a_socket_for_its_owner_alone_shuts_nginx_out_if_that_is_another(
+    options: dict[str, object], level: Level
+) -> None:
+    location = NginxLocation("a:80", "/", {}, upstream=["unix:/run/u.sock"])
+    main = {"user": [Setting(("www-data",), "n.conf", 1)]}
+    chain = Chain(
+        uwsgi=uwsgi(socket="/run/u.sock", chmod__socket="644", **options),
+        nginx=Nginx("n.conf", main, [location]),
     )
 
     assert levels(chain, "socket-permissions") == {level}

@@ -371,3 +371,43 @@ def test_a_command_whose_packages_are_missing_says_how_to_install_them() -> None
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "pip install 'commonpool[doctor]'" in done.stderr
+
+
+def test_what_is_here_is_not_mixed_with_files_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    for folder in (elsewhere, here):
+        folder.mkdir()
+    (elsewhere / "site.ini").write_text("[uwsgi]\nmaster = true\n")
+    (here / "docker-compose.yml").write_text("services:\n  web:\n    image: uwsgi\n")
+    (here / "site.ini").write_text("[uwsgi]\nmaster = true\n")
+    monkeypatch.chdir(here)
+
+    assert doctor("../elsewhere/site.ini", "--json").json["read"] == ["../elsewhere/site.ini"]
+    assert doctor("site.ini", "--json").json["read"] == ["site.ini", "docker-compose.yml"]
+
+
+PROGRAM = f"{sys.executable} -m commonpool doctor"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (f"{PROGRAM} >&-", 2),
+        (f"{PROGRAM} >/dev/full", 3),
+        (f"{PROGRAM} | head -1; exit ${{PIPESTATUS[0]}}", 2),
+        (f"mkdir gone; cd gone; rmdir ../gone; {PROGRAM}", 3),
+    ],
+)
+def test_where_nothing_can_be_written_or_read_the_exit_status_is_true(
+    line: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nmodule = app\n")
+
+    ended = subprocess.run(
+        ["/bin/bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == status
+    assert "Traceback" not in ended.stderr

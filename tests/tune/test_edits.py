@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commonpool import PoolConfig
 from commonpool.chain.measured import Sizes
 from commonpool.tune import configuration, edits
 from commonpool.tune.errors import TuneError
@@ -202,3 +203,11 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     changed(ini).apply()
     assert ini.is_symlink()
     assert "threads=8" in real.read_text()
+
+
+def test_what_is_the_pools_default_need_not_be_written(tmp_path: Path) -> None:
+    ini = tmp_path / "uwsgi.ini"
+    ini.write_text("[uwsgi]\nprocesses = 1\nthreads = 8\n")
+    sizes = Sizes(2, 8, PoolConfig().max_workers)
+    edits.change(ini, sizes, {}, None).apply()
+    assert ini.read_text() == "[uwsgi]\nprocesses = 2\nthreads = 8\n"

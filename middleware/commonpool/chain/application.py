@@ -31,7 +31,8 @@ _RUNS_TASKS = frozenset({"submit", "map", "background", "task_group", "run_in_pa
 _EXECUTOR = frozenset({"commonpool.current_executor", "commonpool.owner.current_executor"})
 _KNOBS = tuple(PREFIX + knob.upper() for knob in DEFAULTS)
 _CONFIG_CLASS = frozenset({"commonpool.PoolConfig", "commonpool.config.PoolConfig"})
-_CONFIG = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_DATABASE_URI", "DEBUG", *_KNOBS)
+_ENGINE_OPTIONS = "SQLALCHEMY_ENGINE_OPTIONS"
+_CONFIG = (_ENGINE_OPTIONS, "SQLALCHEMY_DATABASE_URI", "DEBUG", *_KNOBS)
 _FOREIGN = frozenset(
     f"concurrent.futures.{name}"
     for name in (
@@ -41,6 +42,9 @@ _FOREIGN = frozenset(
 )
 _ADAPTERS = ("commonpool.ext.sqlalchemy", "commonpool.ext.flask")
 _OFF = frozenset({"", "0", "false", "no", "off"})
+_FROM_ELSEWHERE = frozenset(
+    {"from_object", "from_pyfile", "from_envvar", "from_file", "from_json", "from_prefixed_env"}
+)
 
 
 def read_application(uwsgi: Uwsgi) -> tuple[Application, list[Unreadable]]:
@@ -114,11 +118,14 @@ class _Look:
 
     def _see(self, reached: Reached) -> None:
         node, module = reached.node, reached.module
+        before = self._debug, self._reloader
         if isinstance(node, ast.Call):
             self._see_call(node, module)
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 self._see_assignment(target, node, module)
+        if not reached.is_sure:  # `if app.config["IS_MY_LAPTOP"]: app.debug = True`
+            self._debug, self._reloader = before
 
     def _see_call(self, call: ast.Call, module: Module) -> None:
         path = self._values.path_of(call.func, module)
@@ -287,9 +294,11 @@ class _Look:
         config: list[tuple[str, ast.expr, Module]] = []
         limits: list[tuple[str, Module, int]] = []
         inits: list[Setting] = []
-        for module in self._modules:
+        is_elsewhere = False
+        for module in self._modules:  # which grows by modules of settings
             for view, node in _with_views(module):
                 if isinstance(node, ast.Call):
+                    is_elsewhere |= not self._has_settings(node, view)
                     path = self._values.path_of(node.func, view)
                     if is_create_engine(path):
                         engines.append(self._created(node, view))
@@ -308,9 +317,27 @@ class _Look:
                     limits.append((str(node.value), module, node.lineno))
         self._take_knobs(config)
         if extension is not None:
+            extension.is_complete = extension.is_complete and not is_elsewhere
             self._finish(extension, config, inits, extensions)
             engines.append(extension.engine(is_flask=True))
         return [self._limited(engine, limits) for engine in engines]
+
+    def _has_settings(self, call: ast.Call, module: Module) -> bool:
+        """Whether the settings that a call has Flask take are among the modules, or now are."""
+        if not isinstance(call.func, ast.Attribute) or call.func.attr not in _FROM_ELSEWHERE:
+            return True
+        if call.func.attr != "from_object" or not call.args:
+            return False
+        name = self._values.of(call.args[0], module)
+        if not isinstance(name, str):
+            meaning = self._values.meaning(call.args[0], module)
+            is_class = meaning is not None and isinstance(meaning[1], ast.ClassDef)
+            return is_class or self._project.has(self._values.path_of(call.args[0], module))
+        found = self._values.definition(name)
+        whole = found[0] if found else self._project.find(name)
+        if whole is not None and whole not in self._modules:
+            self._modules.append(whole)
+        return whole is not None
 
     def _take_knobs(self, config: Iterable[tuple[str, ast.expr, Module]]) -> None:
         """What Flask's settings say of the pool."""
@@ -349,10 +376,12 @@ class _Look:
         inits: list[Setting],
         names: set[str],
     ) -> None:
+        config = list(config)
+        options.take_dicts(
+            [(value, module) for name, value, module in config if name == _ENGINE_OPTIONS]
+        )
         for name, value, module in config:
-            if name == "SQLALCHEMY_ENGINE_OPTIONS":
-                options.take_dict(value, module)
-            elif name == "SQLALCHEMY_DATABASE_URI":
+            if name == "SQLALCHEMY_DATABASE_URI":
                 options.take_url(value, module)
         own = [place for place in inits if place.written.partition(".init_app")[0] in names]
         options.place = options.place or next(iter(own), None)
@@ -360,12 +389,13 @@ class _Look:
 
     def _limited(self, engine: Engine, limits: list[tuple[str, Module, int]]) -> Engine:
         """With a limit that the code sets elsewhere: in a listener, say."""
-        if "statement_seconds" in engine.values or not limits:
+        known = engine.values.get("statement_seconds")
+        if (known is not None and known.file != "default") or not limits:
             return engine
         options = Options(self._values, engine.name)
         for text, module, line in limits:
             options.take_limit(text, module.shown, line)
-        return Engine(engine.name, {**engine.values, **options.given}, engine.made_at_import)
+        return replace(engine, values={**engine.values, **options.given})
 
 
 def _is_limit(value: object) -> bool:

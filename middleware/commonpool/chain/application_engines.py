@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -134,6 +134,23 @@ class Options:
             else:
                 self.is_complete = False
 
+    def take_dicts(self, nodes: Sequence[tuple[ast.AST, Module]]) -> None:
+        """Take what settings for several occasions say alike: which of them count is not known."""
+        taken = []
+        for node, module in nodes:
+            one = Options(self._values, self.name)
+            one.take_dict(node, module)
+            if one.given or not one.is_complete:  # else it says that there is nothing to say
+                taken.append(one)
+        for one in taken:
+            self.is_complete = self.is_complete and one.is_complete
+            for name, setting in one.given.items():
+                others = [other.given.get(name) for other in taken]
+                if all(other is not None and other.value == setting.value for other in others):
+                    self.given[name] = setting
+                else:
+                    self.given[name] = Setting(None, setting.file, setting.line)
+
     def take(self, name: str, node: ast.AST, module: Module) -> None:
         """Take one option."""
         line = getattr(node, "lineno", 0)
@@ -202,12 +219,14 @@ class Options:
                     values[name] = Setting(default, "default")
             if is_flask and dialect in ("mysql", "mariadb") and "pool_recycle" not in self.given:
                 values["pool_recycle"] = Setting(FLASK_RECYCLE, "default")
+        else:
+            values.setdefault("statement_seconds", Setting(None))
         known = {
             name: setting
             for name, setting in values.items()
             if setting.value is not None or name == "statement_seconds"
         }
-        return Engine(self.name, known, self.place)
+        return Engine(self.name, known, self.place, is_flask)
 
 
 def of_url(url: Setting) -> dict[str, Setting]:

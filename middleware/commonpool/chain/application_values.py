@@ -21,6 +21,14 @@ _OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
+_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda one, others: one in others,
+    ast.NotIn: lambda one, others: one not in others,
+}
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "int": int,
     "float": float,
@@ -124,6 +132,15 @@ class Values:
         if isinstance(node.op, ast.Mult) and not (_is_small(left) and _is_small(right)):
             return UNKNOWN
         return operation(left, right)
+
+    def _compare(self, node: ast.Compare, module: Module, depth: int) -> Any:
+        left, right = self.of(node.left, module, depth), self.of(node.comparators[0], module, depth)
+        comparison = _COMPARISONS.get(type(node.ops[0]))
+        if len(node.ops) > 1 or comparison is None or UNKNOWN in (left, right):
+            return UNKNOWN
+        if isinstance(right, list | tuple | dict) and UNKNOWN in right:
+            return UNKNOWN
+        return comparison(left, right)
 
     def _boolop(self, node: ast.BoolOp, module: Module, depth: int) -> Any:
         value: Any = UNKNOWN

@@ -13,7 +13,7 @@ from commonpool.chain.application_modules import (
     blocks_of,
     bound_by,
 )
-from commonpool.chain.application_values import Values
+from commonpool.chain.application_values import UNKNOWN, Values
 
 _MOST_FUNCTIONS = 5_000
 _MOST_NESTED = 60
@@ -27,10 +27,12 @@ class Reached:
     Attributes:
         module: in which it stands, with the names that it has there.
         node: the statement or expression.
+        is_sure: it does; else that hangs on a condition of which reading does not tell the outcome.
     """
 
     module: Module
     node: ast.AST
+    is_sure: bool = True
 
 
 class Walk:
@@ -50,6 +52,7 @@ class Walk:
         self._modules: set[str] = set()
         self._functions: set[int] = set()
         self._depth = 0
+        self._conditions = 0  # that are open, around what is walked
 
     def start(self, module: Module) -> Iterator[Reached]:
         """All that runs when the module is imported."""
@@ -76,17 +79,31 @@ class Walk:
         elif isinstance(node, ast.ClassDef):
             for decorator in node.decorator_list:
                 yield from self._expression(decorator, module)
-            yield Reached(module, node)
+            yield self._reached(module, node)
             yield from self._body(node.body, module)
-        elif isinstance(node, ast.If) and _asks_for_main(node.test):
-            yield from self._body(node.orelse, module)
+        elif isinstance(node, ast.If):
+            yield from self._branches(node, module)
         else:
-            yield Reached(module, node)
+            yield self._reached(module, node)
             for expression in ast.iter_child_nodes(node):
                 if isinstance(expression, ast.expr | ast.withitem):
                     yield from self._expression(expression, module)
             for block in blocks_of(node):
                 yield from self._body(block, module)
+
+    def _branches(self, node: ast.If, module: Module) -> Iterator[Reached]:
+        yield from self._expression(node.test, module)
+        test = False if _asks_for_main(node.test) else self._values.of(node.test, module)
+        if test is not UNKNOWN:
+            yield from self._body(node.body if test else node.orelse, module)
+            return
+        self._conditions += 1
+        yield from self._body(node.body, module)
+        yield from self._body(node.orelse, module)
+        self._conditions -= 1
+
+    def _reached(self, module: Module, node: ast.AST) -> Reached:
+        return Reached(module, node, is_sure=self._conditions == 0)
 
     def _imported(self, node: ast.Import | ast.ImportFrom, module: Module) -> Iterator[Reached]:
         if isinstance(node, ast.Import):
@@ -105,7 +122,7 @@ class Walk:
     def _expression(self, node: ast.AST, module: Module) -> Iterator[Reached]:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call):
-                yield Reached(module, inner)
+                yield self._reached(module, inner)
                 yield from self._called(inner, module)
 
     def _called(self, call: ast.Call, module: Module) -> Iterator[Reached]:

@@ -92,7 +92,7 @@ class _Reading:
                 "has no service that runs uWSGI, by its command, its image, its build, "
                 "COMMONPOOL_* in its environment, or its name (app, web)"
             )
-            raise NotReadError("compose", self._file, 0, message)
+            raise NotReadError("service", self._file, 0, message)
         roles["application"] = application
         database = self._of_image(services, DATABASES)
         if database is not None:
@@ -203,8 +203,11 @@ class _Reading:
             given = next((got for place in places if (got := one.get(*place))), None)
             if given is not None and not isinstance(given.value, dict):
                 number = self._number(given)
-                if number is not None:
+                if number is not None and number.value > 0:  # -1 is for none
                     limits[name] = number
+        queue = self._kernel_setting(one, "net.core.somaxconn")
+        if queue is not None:
+            limits["somaxconn"] = queue
         stop = None if grace is None else self._unit(grace, seconds)
         return Compose(
             file=self._file,
@@ -214,7 +217,20 @@ class _Reading:
             environ=self._environ(one),
             services=dict(roles),
             limits=limits,
+            is_listed=isinstance(getattr(one.get("environment"), "value", None), list),
         )
+
+    def _kernel_setting(self, one: Placed, name: str) -> Setting | None:
+        """A number of ``sysctls``, which is a mapping or a list."""
+        given = one.get("sysctls", name)
+        if given is not None:
+            return self._number(given)
+        listed = one.get("sysctls")
+        for placed in () if listed is None else listed.entries():
+            key, _, number = str(self._setting(placed).value).partition("=")
+            if key.strip() == name and number.strip().isdigit():
+                return Setting(int(number), self._file, placed.line)
+        return None
 
     def _environ(self, one: Placed) -> dict[str, Setting]:
         environ = self._image_environ(one)

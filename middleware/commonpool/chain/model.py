@@ -109,11 +109,13 @@ class Nginx:
         file: the one that was given.
         main: directives of the main and the events context, by name.
         locations: those that pass requests on.
+        is_part: of a configuration whose main and events context stand elsewhere.
     """
 
     file: str
     main: Mapping[str, Sequence[Setting]]
     locations: Sequence[NginxLocation]
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,13 @@ class Engine:
             not known; SQLAlchemy's defaults with the file ``default``. By `--load` also
             ``connections``, those that are open after the import.
         made_at_import: where the application makes it when its module is imported; else `None`.
+        is_flask: it is Flask-SQLAlchemy that makes it, of ``SQLALCHEMY_ENGINE_OPTIONS``.
     """
 
     name: str
     values: Mapping[str, Setting]
     made_at_import: Setting | None = None
+    is_flask: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ class Host:
     Attributes:
         values: ``somaxconn``, ``nofile`` and ``nofile_hard`` (what is allowed to this user, now and
             at most), ``nproc``, ``memory`` (bytes, of the machine or of the container's limit),
-            ``cpus``; what has no limit is left out.
+            ``cpus``; what has no limit is left out. Of a container, its compose file's.
     """
 
     values: Mapping[str, Setting]
@@ -205,7 +209,9 @@ class Compose:
         stop_grace_period: seconds that it has to end.
         environ: of the service with the application.
         services: their names, by role: ``application``, ``database``, ``nginx``.
-        limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``.
+        limits: of one replica, where they are set: ``pids``, ``cpus``, ``nofile``, ``nproc``,
+            ``somaxconn``.
+        is_listed: ``environment`` is a list of ``NAME=value``, and no mapping.
     """
 
     file: str
@@ -215,6 +221,7 @@ class Compose:
     environ: Mapping[str, Setting]
     services: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, Setting] = field(default_factory=dict)
+    is_listed: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def read_nginx(file: str, values: Mapping[str, str]) -> tuple[Nginx, list[Unread
             found.look(inner, _inherited(settings, inner))
         if not https:  # or of a server
             _Found("", upstreams, locations).look(top, settings)
-    return Nginx(file, main, locations), tree.problems
+    is_part = not https and not any(_blocks(top, "events"))
+    return Nginx(file, main, locations, is_part), tree.problems
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from commonpool.chain.model import (
     Chain,
     Database,
     Engine,
+    Host,
     Nginx,
     Setting,
     Site,
@@ -36,6 +37,8 @@ from commonpool.chain.uwsgi_files import read_uwsgi
 from commonpool.chain.versions import is_wheel, uwsgi_version
 
 _T = TypeVar("_T")
+
+_APPLICATIONS = ("module", "wsgi-file", "mount", "pyrun", "paste", "socket", "http-socket", "http")
 
 
 def read_chain(
@@ -100,7 +103,7 @@ class _Reader:
             pool=pool,
             application=application,
             database=self._database(database, services),
-            host=self._try("host", "kernel", read_host),
+            host=_with_limits(self._try("host", "kernel", read_host), services),
             compose=None if services is None else services.compose,
             site=None if url is None else self._site(url),
             unreadable=tuple(dict.fromkeys(self._unreadable)),
@@ -126,6 +129,10 @@ class _Reader:
             server = self._kept(read_uwsgi(file, environ, version=version))
             if not server.options and self._unreadable:
                 return None
+            emperor = server.get("emperor")
+            if emperor is not None and not any(server.get(name) for name in _APPLICATIONS):
+                message = "is an emperor's, who serves nothing: name the file of one of its vassals"
+                raise NotReadError("uwsgi", file, emperor.line, message)
             return dataclasses.replace(
                 server, stats=read_stats(server), unseen=_unseen(server), modes=_modes(server)
             )
@@ -182,6 +189,18 @@ class _Reader:
             message = f"cannot be looked at, by a mistake of commonpool's own: {words[:300]}"
             self._unreadable.append(Unreadable(what, file, 0, message))
         return None
+
+
+def _with_limits(host: Host | None, services: Services | None) -> Host | None:
+    """With the limits that the compose file gives the application's container."""
+    if host is None or services is None:
+        return host
+    limits = services.compose.limits
+    own = {name: limits[name] for name in ("nofile", "nproc", "somaxconn") if name in limits}
+    processes = [limits[name] for name in ("nproc", "pids") if name in limits]
+    if processes:
+        own["nproc"] = min(processes, key=lambda setting: float(setting.value))
+    return dataclasses.replace(host, values={**host.values, **own})
 
 
 def _unseen(server: Uwsgi) -> dict[str, Setting]:
@@ -249,7 +268,8 @@ def _with_place(engine: Engine, others: Sequence[Engine]) -> Engine:
     limit = same[0].values.get("statement_seconds")
     more = {} if limit is None else {"statement_seconds": limit}
     place = same[0].made_at_import or engine.made_at_import
-    return Engine(engine.name, {**engine.values, **more}, place)
+    values = {**engine.values, **more}
+    return Engine(engine.name, values, place, same[0].is_flask)
 
 
 def _kind(engine: Engine) -> object:

@@ -27,10 +27,12 @@ from commonpool.chain.uwsgi_options import (
     is_immediate,
     is_known,
     is_number,
+    is_of_plugin,
 )
 from commonpool.chain.uwsgi_passes import expanded, placeholder, resolve
 
 _NAMES = re.compile(r"%\(([^ )]+)")
+_PLUGINS = frozenset({"plugin", "plugins", "need-plugin", "need-plugins"})
 _MOST_NESTED = 20
 _MOST_FILES = 500
 _MOST_OPTIONS = 50_000
@@ -387,6 +389,7 @@ class Reading:
         # Names of somebody's own are for %(name); with `strict` they have to be placeholders.
         named = set(_NAMES.findall("\n".join(given.written for given in self.given)))
         is_strict = any(one.key == "strict" and _setting(one).value for one in self.given)
+        plugins = [given.value for given in self.given if given.key in _PLUGINS]
         explicit: dict[str, list[Setting]] = {}
         from_others: dict[str, list[Setting]] = {}
         unknown = []
@@ -394,7 +397,8 @@ class Reading:
             if given.is_placeholder or given.key in STRUCTURE:
                 continue
             if not is_known(given.key):
-                if is_strict or given.key not in named:
+                is_placed = given.key in named and not is_strict
+                if not is_placed and not is_of_plugin(given.key, plugins):
                     unknown.append(Setting(given.key, given.file, given.line))
                 continue
             name = ALIASES.get(given.key, given.key)

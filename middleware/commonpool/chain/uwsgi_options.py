@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -55,6 +57,10 @@ STRUCTURE = frozenset(
 """What steers the reading, and is no option of the server."""
 
 
+_ORDERS = frozenset({"connect-and-read", "extract", "help", "reload", "stop", "usage", "version"})
+"""What uWSGI does, and then ends: nobody means that in a file."""
+
+
 @cache
 def _table() -> dict[str, frozenset[str]]:
     text = files("commonpool.chain").joinpath("uwsgi_options.txt").read_text("utf-8")
@@ -67,9 +73,24 @@ def is_known(name: str) -> bool:
     return name in _table()
 
 
+def is_of_plugin(name: str, loaded: Iterable[str]) -> bool:
+    """Whether an option may be of a plugin that does not come with uWSGI: begins with its name.
+
+    Args:
+        name: of the option.
+        loaded: values of ``plugin``: ``dogstatsd``, or ``/usr/lib/uwsgi/dogstatsd_plugin.so``.
+    """
+    for one in re.split(r"[,\s]+", ",".join(loaded)):
+        plugin = one.rpartition("/")[2].removesuffix(".so").removesuffix("_plugin")
+        if plugin and name.startswith(plugin):
+            return not any(known.startswith(plugin) for known in _table())
+    return False
+
+
 def nearest(name: str) -> str:
     """The option that may be meant by a name that is none; empty where nothing is like it."""
-    return next(iter(get_close_matches(name, _table(), n=1, cutoff=0.75)), "")
+    likely = _table().keys() - _ORDERS
+    return next(iter(get_close_matches(name, sorted(likely), n=1, cutoff=0.8)), "")
 
 
 def is_immediate(name: str) -> bool:

@@ -87,9 +87,13 @@ def command(
     3, something that was asked for could not be looked at.
     """
     try:
-        uwsgi = uwsgi or _there(*_UWSGI)
-        compose = compose or _there(*_COMPOSE)
-        nginx = _nginx(nginx)
+        if sys.stdout is None:  # closed: the exit status is for whoever asks for no more
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        is_here = _are_here(uwsgi, nginx, compose)
+        is_named = compose is not None
+        uwsgi = uwsgi or (_there(*_UWSGI) if is_here else None)
+        compose = compose or (_there(*_COMPOSE) if is_here else None)
+        nginx = _nginx(nginx) if nginx or is_here else None
         files = [name for name in (uwsgi, nginx, compose) if name]
         if not files and not url and not database:
             raise CouldNotLookError(
@@ -99,18 +103,21 @@ def command(
         chain = read_chain(
             uwsgi=uwsgi, nginx=nginx, url=url, database=database, compose=compose, load=load
         )
-        secrets = Secrets(os.environ, (url, database))
+        secrets = Secrets(_variables(chain), (url, database))
         sys.exit(
             tell(
                 chain,
                 files,
                 secrets=secrets,
                 load=load,
+                compose=is_named or uwsgi is None,
                 in_json=in_json,
                 quiet=quiet,
                 every=every,
             )
         )
+    except OSError as error:
+        raise CouldNotLookError(f"cannot go on: {error}") from None
     except KeyboardInterrupt:
         click.echo("commonpool doctor: interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -122,6 +129,7 @@ def tell(
     *,
     secrets: Secrets,
     load: bool = False,
+    compose: bool = True,
     in_json: bool = False,
     quiet: bool = False,
     every: bool = False,
@@ -133,12 +141,13 @@ def tell(
         files: from where, for people.
         secrets: what not to write.
         load: the application was asked for.
+        compose: the compose file's service with the application was.
         in_json: for programs.
         quiet: without the picture, and nothing where all is well.
         every: what is well, too.
     """
     missed = [secrets.hidden(one) for one in chain.unreadable]
-    unreadable = asked_for(missed, load=load)
+    unreadable = asked_for(missed, load=load, compose=compose)
     findings = [secrets.hidden(one) for one in examine(chain)]
     ends_with = status(findings, unreadable)
     if in_json:
@@ -151,7 +160,7 @@ def tell(
         _write(console, folded(secrets.hide(f"commonpool doctor: read {read}"), width))
         for one in missed:
             if one not in unreadable and one.what != "pool":
-                _write(console, folded(f"not looked at: {one.message}", width))
+                _write(console, folded(f"not looked at: {one.file}: {one.message}", width))
         _write(console, [("", "")])
         signs = BOXES if _has_boxes() else ASCII
         drawn = picture(chain, width=width, signs=signs)
@@ -159,6 +168,21 @@ def tell(
     if not quiet or ends_with or every:
         _write(console, lines(findings, unreadable, width=width, every=every))
     return ends_with
+
+
+def _are_here(*names: str | None) -> bool:
+    """Whether the files that were named are of the current folder, and so what is there of them."""
+    here = Path.cwd().resolve()
+    return all(Path(name).resolve().is_relative_to(here) for name in names if name)
+
+
+def _variables(chain: Chain) -> list[tuple[str, str]]:
+    """Of this process and of the application, which may tell them where it cannot be imported."""
+    theirs = [link.environ for link in (chain.uwsgi, chain.compose) if link is not None]
+    return [
+        *os.environ.items(),
+        *((name, str(setting.value)) for one in theirs for name, setting in one.items()),
+    ]
 
 
 def _there(*names: str) -> str | None:
@@ -176,9 +200,17 @@ def _nginx(given: str | None) -> str | None:
     return str(others[0] if len(others) == 1 else whole)
 
 
+class _Console(Console):
+    """Goes on in silence where nobody reads any more (`| head -1`): there is the exit status."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _console() -> Console:
     plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
-    console = Console(
+    console = _Console(
         file=sys.stdout,
         highlight=False,
         markup=False,

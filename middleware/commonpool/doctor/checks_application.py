@@ -24,7 +24,8 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
     if site is not None and site.debugger:
         yield fail(
             f"Werkzeug's debugger answers at {site.url}",
-            fix="FLASK_DEBUG=0\n(and no app.run() in production)",
+            fix=("env = FLASK_DEBUG=0" if chain.uwsgi else "FLASK_DEBUG=0")
+            + "\n(and no app.run() in production)",
             file=chain.uwsgi.file if chain.uwsgi else "",
         )
     elif site is not None and site.status:
@@ -34,6 +35,11 @@ def flask_debug(chain: Chain) -> Iterator[Seen]:
     place = application.debug
     if place is None:
         yield ok("Flask's debug mode is off")
+    elif place.file == "application":  # of settings that were not found by reading
+        yield fail(
+            "Flask's debug mode is on, once the application is imported",
+            fix="DEBUG = False\n(in the settings that the application takes)",
+        )
     else:
         yield fail(
             f"Flask's debug mode is on: {place.written or place.value}",

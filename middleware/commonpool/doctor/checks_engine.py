@@ -11,6 +11,7 @@ from commonpool.doctor.facts import (
     capacity,
     capacity_in_words,
     connections,
+    engine_options,
     engines,
     is_true,
     number,
@@ -249,8 +250,8 @@ def engine_below_threads(chain: Chain) -> Iterator[Seen]:
             engine.values.get("pool_size"),
             engine.values.get("max_overflow"),
             place_of(engine),
-            fix=f"pool_size={busy or need}, max_overflow={need}\n"
-            f"(request threads + workers: {need} + {busy} can then run at once)",
+            fix=engine_options(engine, f"pool_size={busy or need}, max_overflow={need}")
+            + f"\n(request threads + workers: {need} + {busy} can then run at once)",
         )
 
 
@@ -328,7 +329,10 @@ def recycle_above_wait_timeout(chain: Chain) -> Iterator[Seen]:
             + ("; pool_pre_ping finds out, each time" if pinged else ", and nothing finds out"),
             place,
             place_of(engine),
-            fix=f"pool_recycle={max(1, limit - min(_MARGIN, limit // 2))}, pool_pre_ping=True",
+            fix=engine_options(
+                engine,
+                f"pool_recycle={max(1, limit - min(_MARGIN, limit // 2))}, pool_pre_ping=True",
+            ),
         )
 
 
@@ -359,7 +363,7 @@ def no_pre_ping_no_recycle(chain: Chain) -> Iterator[Seen]:
                 ping,
                 recycle,
                 place_of(engine),
-                fix="pool_pre_ping=True, pool_recycle=280",
+                fix=engine_options(engine, "pool_pre_ping=True, pool_recycle=280"),
             )
 
 

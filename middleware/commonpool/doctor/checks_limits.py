@@ -11,7 +11,6 @@ from commonpool.doctor.facts import (
     HEADER_BUFFERS,
     LISTEN,
     MIB,
-    WORKER_CONNECTIONS,
     arguments,
     connections,
     first,
@@ -19,6 +18,7 @@ from commonpool.doctor.facts import (
     locations,
     main_directive,
     nginx_bytes,
+    nginx_connections,
     nginx_processes,
     processes,
     replicas,
@@ -198,13 +198,9 @@ def _rounded(size: float) -> int:
 def worker_connections(chain: Chain) -> Iterator[Seen]:
     """The `worker_connections` of nginx are fewer than uWSGI's requests need, two for each."""
     uwsgi, nginx, own = chain.uwsgi, chain.nginx, nginx_processes(chain)
-    if uwsgi is None or nginx is None or own is None or not list(locations(chain)):
+    each, place = nginx_connections(chain), main_directive(chain, "worker_connections")
+    if uwsgi is None or nginx is None or own is None or each is None or not list(locations(chain)):
         return
-    place = main_directive(chain, "worker_connections")
-    written = first(place)
-    if place is not None and not written.isdigit():
-        return
-    each = int(written) if written else WORKER_CONNECTIONS
     busy = replicas(chain) * processes(uwsgi) * threads(uwsgi)
     waiting = replicas(chain) * uwsgi.number("listen", LISTEN)
     room = own * each // 2
@@ -245,16 +241,18 @@ def open_files(chain: Chain) -> Iterator[Seen]:
             yield made(
                 f"{most} files may be open; a worker process may need {need}: two for each of "
                 f"{asked} threads, its connections, {_FILES_OF_A_PROCESS} of its own",
-                uwsgi.get("max-fd"),
-                fix=f"max-fd = {max(1024, need)}\n(as root; else LimitNOFILE= or ulimit -n)",
+                place,
+                fix=f"nofile: {max(1024, need)}"
+                if _is_of_compose(place, chain)
+                else f"max-fd = {max(1024, need)}\n(as root; else LimitNOFILE= or ulimit -n)",
                 file=uwsgi.file,
             )
     nginx, files = chain.nginx, main_directive(chain, "worker_rlimit_nofile")
     if nginx is None or files is None or not first(files).isdigit():
         return
-    room = int(first(files))
-    written = first(main_directive(chain, "worker_connections"))
-    each = int(written) if written.isdigit() else WORKER_CONNECTIONS
+    room, each = int(first(files)), nginx_connections(chain)
+    if each is None:
+        return
     if room >= each:
         yield ok(f"nginx: {room} files for {each} connections", files, file=nginx.file)
     else:
@@ -264,6 +262,10 @@ def open_files(chain: Chain) -> Iterator[Seen]:
             fix=f"worker_rlimit_nofile {2 * each};",
             file=nginx.file,
         )
+
+
+def _is_of_compose(place: Setting | None, chain: Chain) -> bool:
+    return place is not None and chain.compose is not None and place.file == chain.compose.file
 
 
 def _open_files(chain: Chain) -> tuple[int | None, Setting | None]:
@@ -300,9 +302,11 @@ def process_limit(chain: Chain) -> Iterator[Seen]:
     yield made(
         f"{most} processes and threads may be started; uWSGI may need {processes(uwsgi)} x {each} "
         f"+ 1 = {need}",
-        uwsgi.get("limit-nproc") if given else None,
+        place,
         fix=f"limit-nproc = {2 * need}"
         if given
+        else f"pids: {2 * need}\n(or pids_limit, or nproc, as it stands there)"
+        if _is_of_compose(place, chain)
         else f"LimitNPROC={2 * need}\n(or ulimit -u; in a container, pids: {2 * need})",
         file=uwsgi.file,
     )

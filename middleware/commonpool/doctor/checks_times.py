@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from commonpool.chain.model import Chain
+from commonpool.chain.model import Chain, Engine
 from commonpool.doctor.facts import (
     READ_TIMEOUT,
     RELOAD_MERCY,
     deadline,
     deadline_in_words,
+    dialect,
     directive,
     drain,
+    engine_options,
     engines,
     first,
     harakiri,
@@ -131,17 +133,21 @@ def no_statement_limit(chain: Chain) -> Iterator[Seen]:
                 + ("database has none" if place.file == "database" else "database's is not known"),
                 place,
                 place_of(engine),
-                fix=_statement_fix(engine.values.get("dialect"), limit),
+                fix=_statement_fix(engine, limit),
             )
 
 
-def _statement_fix(dialect: object, seconds: float) -> str:
-    kind = str(getattr(dialect, "value", "") or "mysql")
+def _statement_fix(engine: Engine, seconds: float) -> str:
+    kind, thousandths = dialect(engine), round(seconds * 1000)
+    for_postgresql = f'connect_args={{"options": "-c statement_timeout={thousandths}"}}'
     if kind == "postgresql":
-        return f'connect_args={{"options": "-c statement_timeout={round(seconds * 1000)}"}}'
+        return engine_options(engine, for_postgresql)
+    for_mariadb = (
+        f'connect_args={{"init_command": "SET SESSION max_statement_time = {shown(seconds)}"}}'
+    )
     return (
-        f'connect_args={{"init_command": "SET SESSION max_statement_time = {shown(seconds)}"}}\n'
-        f"(MariaDB; MySQL: max_execution_time = {round(seconds * 1000)})"
+        f"{engine_options(engine, for_mariadb)}\n(MariaDB; MySQL: max_execution_time = "
+        f"{thousandths}{'' if kind else '; PostgreSQL: ' + for_postgresql})"
     )
 
 
@@ -177,7 +183,7 @@ def statement_below_harakiri(chain: Chain) -> Iterator[Seen]:
                 f"{most} s",
                 place,
                 place_of(engine),
-                fix=_statement_fix(engine.values.get("dialect"), limit),
+                fix=_statement_fix(engine, limit),
             )
 
 
@@ -253,7 +259,7 @@ def reload_mercy(chain: Chain) -> Iterator[Seen]:
 def stop_grace(chain: Chain) -> Iterator[Seen]:
     """`stop_grace_period` is not above the deadline, the drain and one second."""
     compose, draining = chain.compose, drain(chain)
-    if compose is None or draining is None:
+    if compose is None or draining is None or chain.uwsgi is None:
         return
     period = number(compose.stop_grace_period)
     if period is None:
@@ -309,7 +315,7 @@ def pool_timeout(chain: Chain) -> Iterator[Seen]:
                 f"{deadline_in_words(chain)}",
                 place,
                 place_of(engine),
-                fix=f"pool_timeout={max(1, min(10, math.floor(most / 2)))}",
+                fix=engine_options(engine, f"pool_timeout={max(1, min(10, math.floor(most / 2)))}"),
             )
 
 

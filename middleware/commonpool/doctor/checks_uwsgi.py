@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from commonpool.chain.model import Chain, Setting, Uwsgi
 from commonpool.chain.uwsgi_options import nearest
-from commonpool.doctor.facts import threads
+from commonpool.doctor.facts import first, main_directive, threads
 from commonpool.doctor.findings import Level, Seen, check, fail, ok, warn
 
 GRACEFUL = "hook-master-start = unix_signal:15 gracefully_kill_them_all"
@@ -332,16 +332,32 @@ def socket_permissions(chain: Chain) -> Iterator[Seen]:
             for location in (chain.nginx.locations if chain.nginx else ())
             for upstream in location.upstream
         )
-        made = fail if passes else warn
+        owner, nginx = _owner(uwsgi), first(main_directive(chain, "user"))
+        if owner and (owner == nginx or (not nginx and uwsgi.get("chown-socket"))):
+            yield ok(f"{said}, and it belongs to {owner}", *where, file=uwsgi.file)
+            return
+        # Who uWSGI and nginx run as may be said elsewhere: systemd's User=, www-data for both.
+        made = fail if passes and owner and nginx else warn
+        who = owner or "uWSGI's own user"
         yield made(
-            f"{said}: only uWSGI's own user may write to it"
-            + (", and nginx passes requests to it" if passes else ""),
+            f"{said}: only {who} may write to it"
+            + (
+                f", and nginx passes requests to it, as {nginx or 'whoever it is'}"
+                if passes
+                else ""
+            ),
             *where,
             fix="chmod-socket = 660\n(and nginx's user in the group of uWSGI's)",
             file=uwsgi.file,
         )
     else:
         yield ok(said, *where, file=uwsgi.file)
+
+
+def _owner(uwsgi: Uwsgi) -> str:
+    """The user to whom sockets belong; empty where that is not said."""
+    found = uwsgi.get("chown-socket") or uwsgi.get("uid")
+    return "" if found is None else str(found.value).partition(":")[0]
 
 
 _UMASK = 0o022

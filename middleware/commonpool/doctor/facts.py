@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,9 +118,11 @@ def variable(chain: Chain, place: Setting | None, name: str, value: object) -> s
     """
     file = "" if place is None else place.file
     if chain.compose is not None and file == chain.compose.file:
-        return f'{name}: "{value}"'
+        return f"- {name}={value}" if chain.compose.is_listed else f'{name}: "{value}"'
     if file.endswith(".py"):
-        return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
+        if place is not None and place.written:  # PoolConfig(...)
+            return f"{name.removeprefix('COMMONPOOL_').lower()}={value}"
+        return f"{name} = {value}"  # one of Flask's settings
     if file.endswith(".env"):
         return f"{name}={value}"
     return f"env = {name}={value}"
@@ -183,6 +186,20 @@ def place_of(engine: Engine) -> Setting | None:
     """Where it is made, or set up."""
     places = (engine.made_at_import, *engine.values.values())
     return next((place for place in places if place and is_file(place)), None)
+
+
+def engine_options(engine: Engine, keywords: str) -> str:
+    """Keywords of `create_engine`, as the application that has this engine is to write them."""
+    if not engine.is_flask:
+        return keywords
+    call = f"dict({keywords})"
+    given = ast.walk(ast.parse(call))
+    pairs = [
+        f'"{one.arg}": {ast.get_source_segment(call, one.value)}'
+        for one in given
+        if isinstance(one, ast.keyword)
+    ]
+    return f"SQLALCHEMY_ENGINE_OPTIONS = {{{', '.join(pairs)}}}"
 
 
 @dataclass(frozen=True)
@@ -258,9 +275,14 @@ def statement_limit(chain: Chain, engine: Engine | None = None) -> tuple[float, 
 def locations(chain: Chain) -> Iterator[NginxLocation]:
     """Those that pass requests on to the application, without those that say the same twice.
 
-    Where some speak uwsgi, what is passed on over HTTP is taken for somebody else's.
+    Where some speak uwsgi, what is passed on over HTTP is taken for somebody else's; and where some
+    go to a socket of uWSGI's, what goes to others.
     """
     found = chain.nginx.locations if chain.nginx else ()
+    ends = _ends(chain.uwsgi) if chain.uwsgi else set()
+    found = [
+        one for one in found if any(_end(address) in ends for address in one.upstream)
+    ] or found
     protocol = "uwsgi" if any(one.protocol == "uwsgi" for one in found) else "http"
     seen = set()
     for location in found:
@@ -270,6 +292,18 @@ def locations(chain: Chain) -> Iterator[NginxLocation]:
         if key not in seen:
             seen.add(key)
             yield location
+
+
+def _ends(uwsgi: Uwsgi) -> set[str]:
+    names = ("socket", "http-socket", "http")
+    return {_end(str(one.value)) for name in names for one in uwsgi.options.get(name, ())}
+
+
+def _end(address: str) -> str:
+    """The path of a UNIX socket, or the port: on both sides the same, unlike the host."""
+    if "/" in address:
+        return "/" + address.removeprefix("unix:").lstrip("/")
+    return address.rpartition(":")[2]
 
 
 def directive(location: NginxLocation, name: str) -> Setting | None:
@@ -327,11 +361,23 @@ def nginx_processes(chain: Chain) -> int | None:
     """Worker processes of nginx itself; `None` where it is not known."""
     if chain.nginx is None:
         return None
-    written = first((chain.nginx.main.get("worker_processes") or (None,))[-1]) or "1"
+    written = first(main_directive(chain, "worker_processes"))
+    if not written:
+        return None if chain.nginx.is_part else 1
     if written == "auto":
         cpus = whole(chain.host.values.get("cpus")) if chain.host else None
         return None if cpus is None else max(1, cpus)
     return int(written) if written.isdigit() and int(written) else None
+
+
+def nginx_connections(chain: Chain) -> int | None:
+    """Connections that each of its worker processes may have; `None` where it is not known."""
+    if chain.nginx is None:
+        return None
+    written = first(main_directive(chain, "worker_connections"))
+    if not written:
+        return None if chain.nginx.is_part else WORKER_CONNECTIONS
+    return int(written) if written.isdigit() else None
 
 
 def main_directive(chain: Chain, name: str) -> Setting | None:

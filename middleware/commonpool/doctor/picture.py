@@ -16,7 +16,6 @@ from commonpool.doctor.facts import (
     READ_TIMEOUT,
     RELOAD_MERCY,
     SOCKET_TIMEOUT,
-    WORKER_CONNECTIONS,
     arguments,
     capacity,
     connections,
@@ -34,6 +33,8 @@ from commonpool.doctor.facts import (
     memory,
     module,
     nginx_bytes,
+    nginx_connections,
+    nginx_processes,
     nginx_seconds,
     number,
     processes,
@@ -134,9 +135,8 @@ def _nginx(chain: Chain) -> Iterator[str]:
     nginx = chain.nginx
     if nginx is None:
         return
-    own = first(main_directive(chain, "worker_processes")) or "1"
-    each = first(main_directive(chain, "worker_connections")) or str(WORKER_CONNECTIONS)
-    yield f"{own} x {each} connections"
+    own = first(main_directive(chain, "worker_processes")) or nginx_processes(chain) or UNKNOWN
+    yield f"{own} x {nginx_connections(chain) or UNKNOWN} connections"
     location = _main_location(chain)
     if location is None:
         yield "passes nothing on"

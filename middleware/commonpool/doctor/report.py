@@ -51,13 +51,18 @@ def as_json(
     return json.dumps({"findings": found, "read": list(files), "could_not_look": missed}, indent=2)
 
 
-def asked_for(unreadable: Sequence[Unreadable], *, load: bool) -> list[Unreadable]:
+def asked_for(
+    unreadable: Sequence[Unreadable], *, load: bool, compose: bool = True
+) -> list[Unreadable]:
     """What could not be looked at although somebody has asked for it.
 
-    The application's code is looked at where it is at hand; it is asked for with `load` alone. What
-    is wrong with the pool's settings is a finding (`pool-setting-wrong`).
+    The application's code is looked at where it is at hand; it is asked for with `load` alone. A
+    compose file that is there may be for a database to develop with; its service with the
+    application is asked for with `compose`. What is wrong with the pool's settings is a finding
+    (`pool-setting-wrong`).
     """
-    return [one for one in unreadable if one.what != "pool" and (load or one.what != "application")]
+    asked = {"pool": False, "application": load, "service": compose}
+    return [one for one in unreadable if asked.get(one.what, True)]
 
 
 def lines(

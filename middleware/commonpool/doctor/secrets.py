@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 HIDDEN = "***"
 
-_NAMES = re.compile(r"(?i)(password|passwd|secret|token|key)$")
+_NAMES = re.compile(r"(?i)(pass|password|passwd|passphrase|secret|token|key)$")
 _IN_URL = re.compile(r"(://[^\s:/@'\"]*):[^\s'\"]*@")
 _NAMED = re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|key))(\s*[=:]\s*)[^\s,;'\"]+")
 _LEAST = 4  # characters: less would hide what is no secret
@@ -22,14 +22,17 @@ class Secrets:
     """Hides what must not be printed.
 
     Args:
-        environ: values of names that end in PASSWORD, SECRET, TOKEN or KEY are secrets, and so are
-            passwords in URLs.
+        variables: names and values. Values of names that end in PASSWORD, PASS, SECRET, TOKEN or
+            KEY are secrets, and so are passwords in URLs.
         urls: more of these.
     """
 
-    def __init__(self, environ: Mapping[str, str], urls: Iterable[str | None] = ()) -> None:
-        found = {value for name, value in environ.items() if _NAMES.search(name)}
-        for url in (*urls, *environ.values()):
+    def __init__(
+        self, variables: Iterable[tuple[str, str]], urls: Iterable[str | None] = ()
+    ) -> None:
+        variables = list(variables)
+        found = {value for name, value in variables if _NAMES.search(name)}
+        for url in (*urls, *(value for _, value in variables)):
             found |= _passwords(url or "")
         self._known = sorted((one for one in found if len(one) >= _LEAST), key=len, reverse=True)
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+from commonpool import PoolConfig
 from commonpool.chain.measured import Sizes
 from commonpool.tune.errors import TuneError
 
 WORKERS = "COMMONPOOL_MAX_WORKERS"
-_DEFAULT_WORKERS = 32  # commonpool's own
+DEFAULT_WORKERS = PoolConfig().max_workers
 
 _LIMIT = 20.0  # seconds for uWSGI to read a file
 _STOP = "exit 7"
@@ -113,7 +114,7 @@ class Configuration:
 
     def sizes(self, environ: Mapping[str, str], pool_variable: str | None) -> Sizes:
         """What is set at present."""
-        workers = _number(self.environ(WORKERS) or environ.get(WORKERS), _DEFAULT_WORKERS)
+        workers = _number(self.environ(WORKERS) or environ.get(WORKERS), DEFAULT_WORKERS)
         connections = None
         if pool_variable:
             given = self.environ(pool_variable) or environ.get(pool_variable)

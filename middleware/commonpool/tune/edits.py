@@ -15,7 +15,7 @@ from pathlib import Path
 from commonpool.chain.measured import Sizes
 from commonpool.chain.model import Setting, Uwsgi
 from commonpool.chain.uwsgi_files import read_uwsgi
-from commonpool.tune.configuration import WORKERS
+from commonpool.tune.configuration import DEFAULT_WORKERS, WORKERS
 from commonpool.tune.errors import TuneError
 
 _PLACEHOLDER = re.compile(r"%\(([^()%]+)\)")
@@ -162,7 +162,7 @@ class _Editing:
                     f"The environment in which uWSGI is started sets {name}="
                     f"{self._environ[name]}: set it to {number} there."
                 )
-            elif name not in self._environ:
+            elif name not in self._environ and (name, number) != (WORKERS, DEFAULT_WORKERS):
                 self._added.append(f"env = {name}={number}")
             return
         if str(setting.value) == f"{name}={number}":
