@@ -98,11 +98,10 @@ def _fill(
     axes.axhline(1000 * goal.p99, color="#444444", linewidth=1, linestyle="--")
     axes.annotate(
         f"p99 \N{LESS-THAN OR EQUAL TO} {1000 * goal.p99:g} ms",
-        (1, 1000 * goal.p99),
+        (0, 1000 * goal.p99),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 4),
+        xytext=(4, 4),
         textcoords="offset points",
-        horizontalalignment="right",
         fontsize=9,
         color="#444444",
     )
