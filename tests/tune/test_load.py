@@ -35,6 +35,8 @@ def site() -> Iterator[str]:
         def answer(self, status: int) -> None:
             self.send_response(status)
             self.send_header("Content-Length", "0")
+            if status == 302:
+                self.send_header("Location", "/login")
             self.send_header("X-Host", self.headers["Host"])
             self.end_headers()
 
@@ -90,6 +92,14 @@ def test_a_redirection_is_an_answer(site: str) -> None:
     got = load(f"{site}/moved", 10, 0.5)
     assert not got.failures
     assert len(got.latencies) == got.sent
+
+
+def test_where_a_redirection_leads_is_told(site: str) -> None:
+    with Generator("example.org") as generator:
+        moved = generator.one_after_another(f"{site}/moved", times=1, patience=9)
+        stayed = generator.one_after_another(f"{site}/quick", times=1, patience=9)
+    assert (moved.redirect, stayed.redirect) == ("/login", "")
+    assert not moved.failures
 
 
 def test_patience_is_counted_from_when_a_request_was_due(site: str) -> None:

@@ -39,6 +39,8 @@ class Load:
         lag: seconds by which the generator itself sent late, the p99.
         processor_seconds: that it used.
         seconds: that it lasted, the wait for the last answers included.
+        redirect: where the last answer sent its client instead; empty where it did not, or where
+            that was not looked at.
     """
 
     sent: int = 0
@@ -47,6 +49,7 @@ class Load:
     lag: float = 0.0
     processor_seconds: float = 0.0
     seconds: float = 0.0
+    redirect: str = ""
 
 
 async def at_rate(
@@ -80,16 +83,18 @@ async def one_after_another(url: str, *, host: str, times: int, patience: float)
         patience: as above.
     """
     load, failures, started = Load(), Counter[str](), time.perf_counter()
+    redirects: list[str] = []
     async with _session(host) as session:
         for _ in range(times):
             begun = time.perf_counter()
-            ended = await _get(session, url, patience)
+            ended = await _get(session, url, patience, redirects)
             if ended:
                 failures[ended] += 1
             else:
                 load.latencies.append(time.perf_counter() - begun)
     load.sent, load.failures = times, dict(failures)
     load.seconds = time.perf_counter() - started
+    load.redirect = redirects[-1] if redirects else ""
     return load
 
 
@@ -128,8 +133,10 @@ async def _ask(url: str, host: str, due: list[float], patience: float) -> Load:
 _LATE = "late"
 
 
-async def _get(session: aiohttp.ClientSession, url: str, patience: float) -> str:
-    """Ask once; what it failed with, or nothing."""
+async def _get(
+    session: aiohttp.ClientSession, url: str, patience: float, redirects: list[str] | None = None
+) -> str:
+    """Ask once; what it failed with, or nothing. Where a redirect leads is added to `redirects`."""
     try:
         async with (
             asyncio.timeout(max(patience, 0)),
@@ -143,6 +150,8 @@ async def _get(session: aiohttp.ClientSession, url: str, patience: float) -> str
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return type(error).__name__
     if answer.status < HTTPStatus.BAD_REQUEST:
+        if redirects is not None and "Location" in answer.headers:
+            redirects.append(answer.headers["Location"])
         return ""
     return f"{answer.status} {answer.reason or ''}".strip()
 

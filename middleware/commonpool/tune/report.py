@@ -22,6 +22,7 @@ from commonpool.tune.errors import TuneError
 from commonpool.tune.goal import milliseconds
 from commonpool.tune.grid import words
 from commonpool.tune.search import CURVES, Found
+from commonpool.tune.serving import hide_passwords
 from commonpool.tune.tuning import Tuning
 from commonpool.tune.verdict import Row, Verdict
 
@@ -65,7 +66,7 @@ def write(tuning: Tuning, verdict: Verdict, change: Change, interrupted: str) ->
     )
     try:
         (folder / RESULT).write_text(json.dumps(result(verdict), indent=2) + "\n", encoding="utf-8")
-        (folder / NAME).write_text(text, encoding="utf-8")
+        (folder / NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
         (folder / DIFF).write_text(diff, encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise TuneError(f"{folder} cannot be written: {error.strerror or error}") from None
@@ -133,6 +134,12 @@ def cautions(tuning: Tuning) -> list[str]:
         f"The load comes from the same machine and shares its {os.cpu_count()} cores.",
     ]
     if tuning.measuring is not None:
+        if tuning.measuring.redirect:
+            said.append(
+                f"{tuning.asked.target} answers with a redirect to "
+                f"{hide_passwords(tuning.measuring.redirect)[:200]}: that answer is what was "
+                "measured, not the page behind it."
+            )
         for sizes, note in sorted(tuning.measuring.notes.items()):
             said.append(f"{words(sizes)}: {note}, so part of the latency is its own.")
         for sizes, error in sorted(tuning.measuring.errors.items()):
