@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,41 @@ def test_an_application_that_does_not_come_up_is_an_error_with_the_end_of_its_lo
     assert "RuntimeError: no database at mysql://me:***@db/" in str(caught.value)
     assert "pw" not in str(caught.value)
     assert not left_of(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_that_has_uwsgi_become_somebody_else_is_served_as_well(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # which others can read
+        application = Path(name) / "app.py"
+        application.write_text(
+            "def application(environ, start):\n    start('200 OK', [])\n    return []\n"
+        )
+        Path(name).chmod(0o755)
+        ini = an_ini(
+            tmp_path,
+            "[uwsgi]\nmaster = true\nuid = nobody\ngid = 65534\n" + f"wsgi-file = {application}\n",
+        )
+        with a_place(tmp_path, ini).serve(Sizes(1, 2, 2)) as server:
+            nobody = pwd.getpwnam("nobody").pw_uid
+            assert [worker.uids().real for worker in server.workers] == [nobody]
+            assert server.tasks.parent.owner() == "nobody"  # so it can tell its tasks there
+    assert not left_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        ("*** WARNING: you are running uWSGI as root !!! ***\n", ""),
+        ("DAMN ! worker 1 (pid: 7) died :( trying respawn ...\n", "DAMN ! worker 1 (pid: 7) died"),
+    ],
+)
+def test_what_uwsgi_says_of_itself_is_no_reason_but_the_end_of_a_worker_is(
+    tmp_path: Path, log: str, error: str
+) -> None:
+    with a_place(tmp_path, an_ini(tmp_path)).serve(Sizes(1, 1, 2)) as server:
+        server.log.write_text(log)
+        assert server.last_error().startswith(error)
+        assert bool(server.last_error()) == bool(error)
 
 
 def test_it_ends_whatever_happens_while_it_runs(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,7 @@ class Measuring:
         spent: seconds of load so far, warm-ups aside.
         notes: what is to be said of the measuring itself, by setting.
         errors: the last exception in a server's log where requests failed, by setting.
+        redirect: where the page sends its clients instead; empty where it does not.
     """
 
     place: Place
@@ -74,6 +75,7 @@ class Measuring:
     runs: list[Run] = field(default_factory=list)
     notes: dict[Sizes, str] = field(default_factory=dict)
     errors: dict[Sizes, str] = field(default_factory=dict)
+    redirect: str = ""
 
     def alone(self, sizes: Sizes, seconds: float) -> Alone:
         """Measure single requests.
@@ -85,11 +87,7 @@ class Measuring:
         Raises:
             TuneError: the application does not come up, or does not answer well.
         """
-        file = self.place.log.with_name("tasks")
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
-        more, variables = (f"import = {probe.__name__}",), {probe.VARIABLE: str(file.absolute())}
-        with self.place.serve(sizes, more, variables) as server:
+        with self.place.serve(sizes, probed=True) as server:
             url = server.url + self.target
             first = self.generator.one_after_another(url, times=3, patience=_ALONE_PATIENCE)
             if first.failures:
@@ -98,18 +96,17 @@ class Measuring:
                     f"{self.target} answers {', '.join(first.failures)} where nothing else is "
                     f"asked for{_because(server.last_error())}; the log is {server.log}"
                 )
+            self.redirect = first.redirect
             each = max(min(first.latencies), 1e-4)
             times = int(min(max(seconds / each, _ALONE_LEAST), _ALONE_MOST))
-            tasks, used = _tasks(file), server.processor_seconds()
+            tasks, used = _tasks(server.tasks), server.processor_seconds()
             load = self.generator.one_after_another(url, times=times, patience=_ALONE_PATIENCE)
             used = server.processor_seconds() - used
-            ran = _tasks(file) - tasks
+            ran = _tasks(server.tasks) - tasks
         if not load.latencies:
             raise TuneError(f"{self.target} answers {', '.join(load.failures)}")
         alone = Alone(load.latencies, used / times, max(ran, 0) / times)
         self.recording.alone(alone.latencies, alone.processor_seconds, alone.tasks)
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
         return alone
 
     @contextmanager

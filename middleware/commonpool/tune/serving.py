@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -20,7 +22,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from commonpool.chain.measured import Sizes
-from commonpool.tune import configuration
+from commonpool.tune import configuration, probe
 from commonpool.tune.errors import ServerError, TuneError
 from commonpool.tune.grid import words
 from commonpool.tune.unix_peers import peer_names, socket_inodes
@@ -37,7 +39,10 @@ _DATABASE_URL = re.compile(r"^(mysql|mariadb|postgres\w*|mssql|oracle|cockroachd
 
 _ERROR = r"^[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*$"
 
-_COMPLAINT = r"^.*\b(?:CRITICAL|ERROR|WARNING|[Tt]oo many connections)\b.*$"
+_COMPLAINT = (
+    r"^(?!\*\*\* WARNING: )"  # uWSGI's remarks when it starts
+    r".*\b(?:CRITICAL|ERROR|WARNING|[Tt]oo many connections|DAMN ! worker)\b.*$"
+)
 
 # Ends a process group when this process has ended, however that was: then its input is at its end.
 _GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
@@ -61,12 +66,14 @@ class Server:
         url: that it answers on, without a path.
         sizes: of it.
         log: its log.
+        tasks: the file in which it tells how many tasks its pool has run, where that is asked.
         workers: its worker processes.
     """
 
     url: str
     sizes: Sizes
     log: Path
+    tasks: Path
     _process: subprocess.Popen[bytes]
     _stats: Path
     _ports: set[int]
@@ -172,21 +179,21 @@ class Place:
     def serve(
         self,
         sizes: Sizes,
-        more: tuple[str, ...] = (),
-        variables: Mapping[str, str] | None = None,
+        *,
+        probed: bool = False,
     ) -> Iterator[Server]:
         """Run uWSGI with sizes until the block is left, however that happens.
 
         Args:
             sizes: of it.
-            more: lines for its file.
-            variables: for its environment.
+            probed: whether it tells how many tasks its pool has run; see `probe`.
 
         Raises:
             ServerError: it does not start, or the application does not; with the end of its log.
             TuneError: it does not take the file.
         """
-        environ = {**self.environ_for(sizes), **(variables or {})}
+        environ = self.environ_for(sizes)
+        more: tuple[str, ...] = ()
         # Under /tmp whatever TMPDIR says: the path of a UNIX socket has 107 bytes at most.
         with tempfile.TemporaryDirectory(prefix="commonpool-tune-", dir="/tmp") as name:
             folder = Path(name)
@@ -196,8 +203,12 @@ class Place:
             }
             found = configuration.ask(self.program, self.ini, folder, environ, placeholders)
             if self.pool_variable and sizes.connections is not None:
-                more = (*more, f"env = {self.pool_variable}={sizes.connections}")
-            stats = folder / "stats.sock"
+                more = (f"env = {self.pool_variable}={sizes.connections}",)
+            stats, tasks = folder / "stats.sock", folder / "tasks"
+            if probed:
+                environ[probe.VARIABLE] = str(tasks)
+                more = (*more, f"import = {probe.__name__}")
+            _give(folder, found)
             ini = folder / "uwsgi.ini"
             ini.touch(mode=0o600)  # it may hold passwords
             for attempt in range(_ATTEMPTS):
@@ -207,7 +218,7 @@ class Place:
                 process = self._start(ini, environ)
                 guard = _guard(process)
                 url = f"http://127.0.0.1:{port}"
-                server = Server(url, sizes, self.log, process, stats, _ports(environ, found))
+                server = Server(url, sizes, self.log, tasks, process, stats, _ports(environ, found))
                 try:
                     try:
                         _wait_until_ready(server, process)
@@ -238,6 +249,19 @@ class Place:
                 )
             except OSError as error:
                 raise TuneError(f"{self.program} cannot be started: {error.strerror}") from None
+
+
+def _give(folder: Path, found: configuration.Configuration) -> None:
+    """Let uWSGI write into a folder of ours as whom it changes to (``uid``, ``gid``)."""
+    if os.geteuid():
+        return  # then it cannot change
+    with suppress(LookupError, OSError):  # what it does not know either, it says itself
+        for name, database in (("uid", pwd.getpwnam), ("gid", grp.getgrnam)):
+            given = found.last(name)
+            if given is None:
+                continue
+            number = int(given) if given.isdecimal() else database(given)[2]
+            os.chown(folder, *((number, -1) if name == "uid" else (-1, number)))
 
 
 def tail(log: Path) -> str:
@@ -324,9 +348,9 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
