@@ -41,6 +41,7 @@ def test_the_connection_pool_follows_the_workers_unless_the_grid_names_it() -> N
         ("threads=1.5", "threads='1.5' is no whole number"),
         ("threads=²", "threads='²' is no whole number"),
         ("threads=99999", "threads='99999' is no whole number from 1 to 1,000"),
+        ("processes=5 threads=1,1000", "5,000 request threads; at most 4,096 can be tried"),
         ("threads=1 threads=2", "threads stands there twice"),
     ],
 )
@@ -58,6 +59,11 @@ def test_more_settings_than_can_be_tried_are_refused() -> None:
             PRESENT,
             connections=False,
         )
+
+
+def test_threads_that_no_machine_has_are_refused_with_the_processes_of_the_file_too() -> None:
+    with pytest.raises(TuneError, match="8 processes x 1,000 threads are 8,000 request threads"):
+        grid.settings({"threads": [1000]}, Sizes(8, 1, 2), connections=False)
 
 
 def test_without_a_grid_workers_are_varied_only_where_the_pool_is_used() -> None:

@@ -14,6 +14,7 @@ NAMES = {"processes": 1_000, "threads": 1_000, "workers": 1_000, "connections": 
 """What can be varied, and the most that is taken for it."""
 
 _MOST = 10_000  # settings
+_MOST_THREADS = 4_096  # request threads of all processes: beyond it the whole machine stands still
 
 
 def parse(text: str) -> dict[str, list[int]]:
@@ -38,6 +39,7 @@ def parse(text: str) -> dict[str, list[int]]:
         grid[name] = sorted({_number(name, value) for value in values.split(",")})
     if not grid:
         raise TuneError("--grid: it names nothing; as in processes=1,2,4 threads=4,8")
+    _require_few_threads(max(grid.get("processes", [1])), max(grid.get("threads", [1])))
     return grid
 
 
@@ -72,11 +74,16 @@ def settings(
             where the grid does not name it.
 
     Raises:
-        TuneError: there are too many.
+        TuneError: there are too many, or one of them has too many threads.
     """
     count = math.prod(len(values) for values in grid.values())
     if count > _MOST:
         raise TuneError(f"--grid: {count:,} settings; at most {_MOST:,} can be tried")
+    if grid.keys() & {"processes", "threads"}:
+        _require_few_threads(
+            max(grid.get("processes", [present.processes])),
+            max(grid.get("threads", [present.threads])),
+        )
     sizes = {
         Sizes(processes, threads, workers, some if connections else None)
         for processes, threads, workers in itertools.product(
@@ -101,6 +108,14 @@ def words(sizes: Sizes) -> str:
     if sizes.connections is not None:
         told += f", {sizes.connections} connection{'' if sizes.connections == 1 else 's'}"
     return told
+
+
+def _require_few_threads(processes: int, threads: int) -> None:
+    if processes * threads > _MOST_THREADS:
+        raise TuneError(
+            f"--grid: {processes:,} processes x {threads:,} threads are {processes * threads:,} "
+            f"request threads; at most {_MOST_THREADS:,} can be tried"
+        )
 
 
 def _number(name: str, text: str) -> int:
