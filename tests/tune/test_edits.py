@@ -211,3 +211,13 @@ def test_what_is_the_pools_default_need_not_be_written(tmp_path: Path) -> None:
     sizes = Sizes(2, 8, PoolConfig().max_workers)
     edits.change(ini, sizes, {}, None).apply()
     assert ini.read_text() == "[uwsgi]\nprocesses = 2\nthreads = 8\n"
+
+
+def test_a_file_that_nobody_is_to_write_is_not_replaced(tmp_path: Path) -> None:
+    ini = tmp_path / "uwsgi.ini"
+    ini.write_text(PLAIN)
+    ini.chmod(0o444)
+    with pytest.raises(TuneError, match="is read-only, so nothing was written"):
+        changed(ini).apply()
+    assert [path.name for path in tmp_path.iterdir()] == ["uwsgi.ini"]
+    assert ini.read_text() == PLAIN

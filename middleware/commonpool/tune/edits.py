@@ -52,11 +52,13 @@ class Change:
             The copies, ``NAME.before-tune``, or with a number where there is one already.
 
         Raises:
-            TuneError: a file has changed since it was read, or cannot be written.
+            TuneError: a file has changed since it was read, is read-only, or cannot be written.
         """
         for path, (before, _) in self.files.items():
             if _read(path) != before:
                 raise TuneError(f"{path} has changed meanwhile, so nothing was written")
+            if not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
+                raise TuneError(f"{path} is read-only, so nothing was written")
         copies = []
         for path, (before, after) in self.files.items():
             copies.append(_keep(path, before))
