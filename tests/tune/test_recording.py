@@ -56,6 +56,8 @@ def test_a_line_that_a_crash_has_torn_costs_itself_alone(tmp_path: Path) -> None
 def test_a_file_that_is_missing_or_something_else_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="cannot be read: No such file"):
         read(tmp_path / "missing")
+    with pytest.raises(TuneError, match="/dev/zero is no regular file"):
+        read("/dev/zero")  # which has no end
     (tmp_path / FILE).write_text("hello\n")
     with pytest.raises(TuneError, match="holds no measurements"):
         read(tmp_path)

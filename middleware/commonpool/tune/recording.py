@@ -109,6 +109,8 @@ def read(folder: Path | str) -> Measurements:
     """
     path = Path(folder)
     path = path / FILE if path.is_dir() else path
+    if path.exists() and not path.is_file():  # some never end
+        raise TuneError(f"{path} is no regular file")
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:

@@ -65,6 +65,11 @@ class Asked:
         return parts.path + (f"?{parts.query}" if parts.query else "")
 
     @property
+    def shown_url(self) -> str:
+        """The URL without the name and password of a user, which are not sent either."""
+        return urlsplit(self.url)._replace(netloc=self.host).geturl()
+
+    @property
     def host(self) -> str:
         """What the application is told that it is called."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
@@ -131,7 +136,7 @@ class Tuning:
         try:
             with (
                 Recording(
-                    asked.output, url=asked.url, ini=str(asked.ini), cores=self.cores
+                    asked.output, url=asked.shown_url, ini=str(asked.ini), cores=self.cores
                 ) as recording,
                 Generator(asked.host) as generator,
             ):
