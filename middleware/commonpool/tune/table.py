@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -55,7 +57,7 @@ def cells(row: Row, verdict: Verdict) -> list[str]:
         *(str(sizes.processes), str(sizes.threads), str(sizes.max_workers)),
         *connections,
         *figures,
-        interval if row.final else "",
+        interval if row.final and math.isfinite(high) else "",
         str(failures) if failures else "",
         f"{row.memory / 2**20:.0f}",
         str(row.connections) if row.connections else "-",
