@@ -51,10 +51,10 @@ def test_what_is_not_met_is_status_1_and_json_says_why(folder: Path) -> None:
 )
 def test_a_bad_argument_is_one_line(folder: Path, arguments: tuple[str, ...], words: str) -> None:
     got = plan(folder, *arguments)
-    assert got.exit_code == 2
-    errors = [line for line in got.output.splitlines() if line.startswith("Error")]
-    assert len(errors) == 1
-    assert words in errors[0]
+    assert got.exit_code == 3
+    assert got.output.startswith("commonpool plan: ")
+    assert got.output.count("\n") == 1
+    assert words in got.output
 
 
 def hostile(content: bytes, folder: Path) -> Path:
@@ -117,4 +117,18 @@ def test_ctrl_c_is_no_traceback(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
     assert "Traceback" not in output + errors
-    assert process.returncode in {130, 1}
+    assert process.returncode == 130
+
+
+def test_output_that_cannot_be_written_is_one_line(folder: Path) -> None:
+    arguments = [sys.executable, "-m", "commonpool", "plan", str(folder)]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*arguments, "--rps", "10", "--p99", "0.5"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == "commonpool plan: cannot go on: [Errno 28] No space left on device\n"
+    assert done.returncode == 3  # 1 would say that the goal is not met

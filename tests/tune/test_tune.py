@@ -228,6 +228,10 @@ URLS = "http://127.0.0.1/"
         ((URLS, "--ini", "uwsgi.ini", "--p99", "0"), "--p99 is 0; it must be above 0"),
         ((URLS, "--ini", "uwsgi.ini", "--p99", "nan"), "--p99 is nan; it must be above 0"),
         ((URLS, "--ini", "uwsgi.ini", "--rps", "-5"), "--rps is -5; it must be above 0"),
+        ((URLS, "--ini", "uwsgi.ini", "--rps", "20000"), "a load of more than 10,000 requests/s"),
+        ((URLS, "--ini", "uwsgi.ini", "--rps", "many"), "--rps': 'many' is not a valid float"),
+        ((URLS,), "Missing option '--ini'"),
+        ((URLS, "--ini", "uwsgi.ini", "--frob"), "No such option"),
         ((URLS, "--ini", "uwsgi.ini", "--grid", "threads=a"), "--grid: threads='a'"),
         ((URLS, "--ini", "uwsgi.ini", "--grid", "connections=5"), "with --pool-variable"),
         ((URLS, "--ini", "uwsgi.ini", "--pool-variable", "A B"), "is no name of a variable"),
@@ -259,3 +263,67 @@ def test_a_page_that_fails_is_said_with_the_last_exception(tmp_path: Path) -> No
     assert "/broken?s=0 answers " in done.stderr
     assert "OSError: [Errno 1040] Too many connections" in done.stderr
     assert not left_of(tmp_path)
+
+
+QUICK = ("--rps", "20", "--p99", "0.6", "--seconds", "0.3", "--rounds", "1", "--grid", "threads=1")
+
+
+def test_a_reader_that_has_seen_enough_costs_no_report(tmp_path: Path) -> None:
+    running = start(URL, "--ini", an_ini(tmp_path), "--output", "out", *QUICK, cwd=tmp_path)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.close()
+    assert running.wait(50) == 0
+    assert running.stderr.read() == ""
+    running.stderr.close()
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            command(URL, "--ini", an_ini(tmp_path), "--output", "out", *QUICK),
+            cwd=tmp_path,
+            env=environ(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=55,
+        )
+    assert done.stderr == "commonpool tune: cannot go on: [Errno 28] No space left on device\n"
+    assert done.returncode == 3
+    assert not left_of(tmp_path)
+
+
+def test_what_was_measured_is_told_where_no_report_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").symlink_to("/dev/full")
+    url = "http://bob:geheim@h/moved?s=0.02&\N{LATIN SMALL LETTER U WITH DIAERESIS}"
+    done = tune(
+        *(url, "--ini", an_ini(tmp_path), "--output", "out", *QUICK),
+        cwd=tmp_path,
+        PYTHONIOENCODING="ascii",
+    )
+    assert done.returncode == 3
+    assert done.stderr == "commonpool tune: out cannot be written: No space left on device\n"
+    said = " ".join(done.stdout.split())
+    assert "1 x 1, 2 workers is the smallest that serves 20 requests/s" in said
+    assert "answers with a redirect to /login: that answer is what was measured" in said
+    assert "geheim" not in (tmp_path / "out" / "measurements.jsonl").read_text()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.0])
+def test_ctrl_c_while_it_starts_is_no_traceback(tmp_path: Path, seconds: float) -> None:
+    running = start(
+        *(URL, "--ini", an_ini(tmp_path), "--output", "out", *QUICK),
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    library = Path(f"/proc/{running.pid}/maps")
+    wait_until(lambda: "_struct" in library.read_text(), limit=20)  # its own imports have begun
+    time.sleep(seconds)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=20)
+    assert running.returncode == 130, errors
+    assert errors in {"", "Interrupted before there was a measurement.\n"}

@@ -7,6 +7,9 @@ import sys
 COULD_NOT_LOOK = 3
 """The exit status where what was asked for could not be looked at or done."""
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 and the number of SIGINT."""
+
 
 def needs(module: str) -> str:
     """What to say where a module is missing that an extra would install."""
@@ -25,4 +28,6 @@ def main() -> None:
             raise
         sys.stderr.write(f"{needs(error.name)}\n")
         sys.exit(COULD_NOT_LOOK)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     commands(prog_name="commonpool")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 
-from commonpool.cli import COULD_NOT_LOOK, needs
+from commonpool.cli import COULD_NOT_LOOK, INTERRUPTED, needs
 
 # Where each is, and its short help, for which it need not be imported: its extra may be missing.
 _COMMANDS = {
@@ -25,6 +28,16 @@ class _MissingError(click.ClickException):
         click.echo(self.format_message(), file=file or sys.stderr)
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C wait: an import that it ends halfway is told as any other mistake."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -33,7 +46,10 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         try:
-            command = import_module(_COMMANDS[cmd_name][0]).command
+            with _without_ctrl_c():
+                command = import_module(_COMMANDS[cmd_name][0]).command
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == "commonpool":
                 raise

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from commonpool.chain.model import Chain
 from commonpool.chain.reading import read_chain
-from commonpool.cli import COULD_NOT_LOOK
+from commonpool.cli.output import PatientConsole, StrictCommand, UsedWronglyError, require_output
 from commonpool.doctor import examine
 from commonpool.doctor.picture import ASCII, BOXES, picture
 from commonpool.doctor.report import Line, as_json, asked_for, folded, lines, status
@@ -30,27 +30,14 @@ _UWSGI = ("uwsgi.ini", "uwsgi.yaml", "uwsgi.yml", "uwsgi.json")
 _COMPOSE = ("docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml")
 
 
-class CouldNotLookError(click.ClickException):
-    """What was asked for cannot be done: one line, and the exit status for that."""
+class CouldNotLookError(UsedWronglyError):
+    """What was asked for cannot be done."""
 
-    exit_code = COULD_NOT_LOOK
-
-    def show(self, file: Any = None) -> None:
-        """Write the line."""
-        click.echo(f"commonpool doctor: {self.format_message()}", file=file or sys.stderr)
+    def __init__(self, message: str) -> None:
+        super().__init__("doctor", message)
 
 
-class _Doctor(click.Command):
-    """A command that was used wrongly has not looked: 2 is the exit status of failures."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            raise CouldNotLookError(f"{error.format_message()} (see --help)") from None
-
-
-@click.command("doctor", cls=_Doctor)
+@click.command("doctor", cls=StrictCommand)
 @click.argument("uwsgi", required=False, metavar="[UWSGI.INI]")
 @click.option("--nginx", metavar="FILE", help="nginx's configuration: nginx.conf, or its folder.")
 @click.option("--url", metavar="URL", help="The running site, which is asked for once.")
@@ -87,8 +74,7 @@ def command(
     3, something that was asked for could not be looked at.
     """
     try:
-        if sys.stdout is None:  # closed: the exit status is for whoever asks for no more
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        require_output()
         is_here = _are_here(uwsgi, nginx, compose)
         is_named = compose is not None
         uwsgi = uwsgi or (_there(*_UWSGI) if is_here else None)
@@ -200,17 +186,9 @@ def _nginx(given: str | None) -> str | None:
     return str(others[0] if len(others) == 1 else whole)
 
 
-class _Console(Console):
-    """Goes on in silence where nobody reads any more (`| head -1`): there is the exit status."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _console() -> Console:
     plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
-    console = _Console(
+    console = PatientConsole(
         file=sys.stdout,
         highlight=False,
         markup=False,

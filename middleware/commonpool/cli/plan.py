@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from commonpool.cli import COULD_NOT_LOOK
+from commonpool.cli.output import StrictCommand, discard_output, require_output
 from commonpool.plan.errors import PlanError
 from commonpool.plan.fitting import fit
 from commonpool.plan.report import as_json, as_text
@@ -38,7 +39,7 @@ class _Above(click.FloatRange):
         return number
 
 
-@click.command()
+@click.command("plan", cls=StrictCommand)
 @click.argument("folder", type=click.Path(path_type=Path), default=Path(DEFAULT_FOLDER))
 @click.option(
     "--rps",
@@ -80,8 +81,9 @@ def command(
 ) -> None:
     """Size hosts for a load, from what `commonpool tune` has measured in FOLDER.
 
-    Exit status: 0 the goal is met, 1 it is not, 2 a bad argument, 3 could not look.
+    Exit status: 0 the goal is met, 1 it is not, 3 could not look (or a bad argument).
     """
+    require_output()
     try:
         fitted = fit(read(folder))
         goal = Goal(rps, p99, hosts, cores or fitted.measurements.cores, max_connections)
@@ -94,8 +96,15 @@ def command(
         sys.exit(COULD_NOT_LOOK)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    if as_data:
-        click.echo(json.dumps(as_json(found, fitted), indent=2))
-    else:
-        click.echo(as_text(found, fitted), nl=False)
+    try:
+        if as_data:
+            click.echo(json.dumps(as_json(found, fitted), indent=2))
+        else:
+            click.echo(as_text(found, fitted), nl=False)
+    except BrokenPipeError:  # nobody reads any more: there is the exit status
+        discard_output()
+    except OSError as error:
+        discard_output()
+        click.echo(f"commonpool plan: cannot go on: {error}", err=True)
+        sys.exit(COULD_NOT_LOOK)
     sys.exit(0 if found.met else _NOT_MET)

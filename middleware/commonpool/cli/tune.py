@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from commonpool.chain.measured import Sizes
 from commonpool.cli import COULD_NOT_LOOK
+from commonpool.cli.output import PatientConsole, StrictCommand, discard_output, require_output
 from commonpool.tune import configuration, edits, grid, report, table
 from commonpool.tune.edits import Change
 from commonpool.tune.errors import TuneError
@@ -24,13 +26,14 @@ from commonpool.tune.verdict import Verdict, judge
 _INTERRUPTED = 130
 _TERMINATED = 143
 _NARROW = 80
+_MOST_RPS = 10_000  # the generator is one process
 
 
 class _TerminatedError(KeyboardInterrupt):
     """SIGTERM."""
 
 
-@click.command()
+@click.command("tune", cls=StrictCommand)
 @click.argument("url")
 @click.option(
     "--ini",
@@ -89,7 +92,11 @@ def command(  # noqa: PLR0917 - click calls it by names
     p99 of --p99 seconds at most; without --rps, the one that serves most.
 
     Ctrl-C keeps what was measured, and writes the report of it.
+
+    Exit status: 0, it has a recommendation or says that nothing meets the goal; 3, it could not be
+    done; 130 or 143, interrupted.
     """
+    require_output()
     signal.signal(signal.SIGTERM, _terminate)
     console = _console()
     try:
@@ -102,6 +109,11 @@ def command(  # noqa: PLR0917 - click calls it by names
         ):
             if value is not None and not 0 < value < 1e6:  # noqa: PLR2004 - nan is not, either
                 raise TuneError(f"{name} is {value:g}; it must be above 0, and below a million")
+        if rps is not None and rps > _MOST_RPS:
+            raise TuneError(
+                f"--rps is {rps:g}; a load of more than {_MOST_RPS:,} requests/s cannot be made "
+                "here: measure a smaller one, and ask commonpool plan"
+            )
         require_url(url)
         if not ini.is_file():
             raise TuneError(f"{ini}: there is no such file")
@@ -127,41 +139,73 @@ def command(  # noqa: PLR0917 - click calls it by names
     except TuneError as error:
         click.echo(f"commonpool tune: {error}", err=True)
         status = COULD_NOT_LOOK
+    except OSError as error:
+        discard_output()  # what is left of it would fail again
+        click.echo(f"commonpool tune: cannot go on: {error}", err=True)
+        status = COULD_NOT_LOOK
     except KeyboardInterrupt as error:
         status = _status_of(error)
     sys.exit(status)
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """How the measuring ended."""
+
+    status: int = 0
+    why: str = ""
+    error: TuneError | None = None
+
+
 def _tune(asked: Asked, console: Console, *, write: bool) -> int:
-    interrupted, status = "", 0
     with Telling(console) as telling:
         tuning = Tuning(asked, telling)
-        try:
-            tuning.run()
-        except KeyboardInterrupt as error:
-            status = _status_of(error)
-            interrupted = "It was interrupted: this is what was measured until then."
+        ended = _run(tuning)
     if tuning.search is None or tuning.goal is None:
-        if interrupted:
+        if ended.status:
             click.echo("Interrupted before there was a measurement.", err=True)
-        return status
-    if not interrupted and tuning.search.cut_short:
-        interrupted = (
-            f"The {asked.budget:g} s of --budget were over before all was measured that was to be."
-        )
+        return ended.status
     verdict = judge(list(tuning.search.found.values()), tuning.goal, tuning.present)
     change = Change()
     if verdict.recommended is not None:
         change = edits.change(
             asked.ini, verdict.recommended.sizes, asked.environ, asked.pool_variable
         )
-    report.write(tuning, verdict, change, interrupted)
-    _show(console, tuning, verdict, change, interrupted)
-    if write and status:
+    error = ended.error
+    try:
+        report.write(tuning, verdict, change, ended.why)
+    except TuneError as full:  # what was measured is still to be told
+        error = error or full
+    _show(console, tuning, verdict, change, ended.why)
+    if error is not None:
+        raise error
+    _say_where(console, asked.output)
+    if write and ended.status:
         console.print("Nothing was written, since it was interrupted.", highlight=False)
     elif write:
         _write(console, asked, change, verdict)
-    return status
+    return ended.status
+
+
+def _run(tuning: Tuning) -> _Ended:
+    try:
+        tuning.run()
+    except KeyboardInterrupt as error:
+        return _Ended(
+            _status_of(error), "It was interrupted: this is what was measured until then."
+        )
+    except TuneError as error:
+        if tuning.measuring is None or not tuning.measuring.runs:
+            raise
+        return _Ended(
+            COULD_NOT_LOOK, "It could not go on: this is what was measured until then.", error
+        )
+    if tuning.search is not None and tuning.search.cut_short:
+        return _Ended(
+            why=f"The {tuning.asked.budget:g} s of --budget were over before all was measured "
+            "that was to be."
+        )
+    return _Ended()
 
 
 def _show(
@@ -186,9 +230,11 @@ def _show(
         console.print(line, highlight=False, markup=False, soft_wrap=True, style=_style(line))
     for note in change.notes:
         say(note)
-    folder = tuning.asked.output
-    say("")
-    say(f"{folder}: {report.NAME}, latency.png, latency.svg, {report.DIFF}, {FILE}")
+
+
+def _say_where(console: Console, folder: Path) -> None:
+    told = f"{folder}: {report.NAME}, latency.png, latency.svg, {report.DIFF}, {FILE}"
+    console.print("", told, sep="\n", highlight=False, markup=False)
 
 
 def _style(line: str) -> str | None:
@@ -222,9 +268,9 @@ def _as_uwsgi_reads(asked: Asked) -> Sizes:
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
+    console = PatientConsole(highlight=False)
     # A log is read on screens of any width, a terminal has its own.
-    return console if console.is_terminal else Console(width=_NARROW, highlight=False)
+    return console if console.is_terminal else PatientConsole(width=_NARROW, highlight=False)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
