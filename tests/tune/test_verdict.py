@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import random
 
+from rich.console import Console
+
 from commonpool.chain.measured import Run, Sizes
+from commonpool.tune import table
 from commonpool.tune.goal import Goal, limit_from, milliseconds
 from commonpool.tune.search import FIRST_ROUND, Found
 from commonpool.tune.verdict import Verdict, judge
@@ -100,3 +104,15 @@ def test_times_are_written_as_people_read_them() -> None:
     assert milliseconds(0.0812) == "81.2 ms"
     assert milliseconds(1.25) == "1,250 ms"
     assert milliseconds(float("inf")) == "none"
+
+
+def test_the_table_has_its_figures_on_a_narrow_screen_and_no_interval_where_there_is_none() -> None:
+    one = Found(SMALL)
+    one.runs.append(Run(SMALL, FIRST_ROUND, 100, 4, [], {"no answer in 2 s": 7}, 1.0, [2**26]))
+    verdict = judge([found(MIDDLE, 0.25), one], GOAL, SMALL)
+    said = io.StringIO()
+    table.show(Console(file=said, width=40), verdict)
+    lines = said.getvalue().splitlines()
+    assert {"work", "p50", "p99", "fail", "MiB"} <= set(lines[1].split())
+    assert "inf" not in said.getvalue()
+    assert len(lines[-1]) <= 40  # sentences still fold

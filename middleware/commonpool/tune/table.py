@@ -13,13 +13,18 @@ from commonpool.chain.measured import Sizes
 from commonpool.tune.goal import milliseconds, per_second
 from commonpool.tune.verdict import Row, Verdict
 
+_WIDTH = 80
 _MOST = 12  # rows; the report has all of them
 
 
 def show(console: Console, verdict: Verdict) -> None:
     """Print the table and the sentences."""
     if verdict.rows:
+        # Whole on a narrower terminal too, which breaks its lines: without figures it is nothing.
+        width = console.width
+        console.width = max(width, _WIDTH)
         console.print(_table(verdict))
+        console.width = width
         if len(verdict.rows) > _MOST:
             console.print(f"{len(verdict.rows) - _MOST} more are in the report.", highlight=False)
     for sentence in verdict.sentences:
