@@ -146,6 +146,8 @@ def test_a_file_that_has_uwsgi_become_somebody_else_is_served_as_well(tmp_path: 
     ("log", "error"),
     [
         ("*** WARNING: you are running uWSGI as root !!! ***\n", ""),
+        (" *** WARNING: you have enabled harakiri without post buffering. ***\n", ""),
+        ("OSError: write error\n", ""),
         ("DAMN ! worker 1 (pid: 7) died :( trying respawn ...\n", "DAMN ! worker 1 (pid: 7) died"),
     ],
 )

@@ -128,6 +128,8 @@ def test_without_a_rate_the_setting_that_serves_most_is_found(tmp_path: Path) ->
     assert result["present"]["sizes"]["threads"] == 1
     assert result["recommended"]["figure"] > 2 * result["present"]["figure"]
     assert "times as many" in " ".join(done.stdout.split())
+    assert "over " in done.stdout
+    assert "requests failed" not in done.stdout  # too much was asked on purpose
 
 
 def test_a_goal_that_nothing_meets_is_said_plainly_and_nothing_is_written(tmp_path: Path) -> None:

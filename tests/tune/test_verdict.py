@@ -8,7 +8,7 @@ import random
 from rich.console import Console
 
 from commonpool.chain.measured import Run, Sizes
-from commonpool.tune import table
+from commonpool.tune import report, table
 from commonpool.tune.goal import Goal, limit_from, milliseconds
 from commonpool.tune.search import FIRST_ROUND, Found
 from commonpool.tune.verdict import Verdict, judge
@@ -116,3 +116,11 @@ def test_the_table_has_its_figures_on_a_narrow_screen_and_no_interval_where_ther
     assert {"work", "p50", "p99", "fail", "MiB"} <= set(lines[1].split())
     assert "inf" not in said.getvalue()
     assert len(lines[-1]) <= 40  # sentences still fold
+
+
+def test_what_requests_ended_in_is_said_once_for_all_settings_alike() -> None:
+    lost = "500 Internal Server Error (OSError: Too many connections)"
+    assert report.failed({LARGE: lost, MIDDLE: "502 Bad Gateway", SMALL: lost}) == [
+        f"1 x 4, 8 workers and 1 more: requests failed: {lost}",
+        "1 x 8, 8 workers: requests failed: 502 Bad Gateway",
+    ]

@@ -25,6 +25,9 @@ import aiohttp
 
 from commonpool.tune.statistics import percentile
 
+NO_ANSWER = "no answer in"
+"""Begins what a request ended in that was not answered in time."""
+
 _AGENT = "commonpool-tune"
 
 
@@ -111,7 +114,7 @@ async def _ask(url: str, host: str, due: list[float], patience: float) -> Load:
             lags.append(time.perf_counter() - at)
             ended = await _get(session, url, at + patience - time.perf_counter())
             if ended:
-                failures[ended if ended != _LATE else f"no answer in {patience:g} s"] += 1
+                failures[ended if ended != _LATE else f"{NO_ANSWER} {patience:g} s"] += 1
             else:
                 latencies[number] = time.perf_counter() - at
 

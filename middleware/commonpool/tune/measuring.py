@@ -17,6 +17,7 @@ from commonpool.tune import probe
 from commonpool.tune.errors import TuneError
 from commonpool.tune.generator import Generator, own_limit
 from commonpool.tune.goal import Goal
+from commonpool.tune.load import NO_ANSWER
 from commonpool.tune.recording import Recording
 from commonpool.tune.serving import Place, Server
 
@@ -62,7 +63,8 @@ class Measuring:
         told: is called with each of them, as soon as it is made.
         spent: seconds of load so far, warm-ups aside.
         notes: what is to be said of the measuring itself, by setting.
-        errors: the last exception in a server's log where requests failed, by setting.
+        errors: what requests ended in, and the last exception in the server's log, by setting;
+            nothing where they were only late, as under any load that is too much.
         redirect: where the page sends its clients instead; empty where it does not.
     """
 
@@ -178,7 +180,9 @@ class Visit:
         measuring.runs.append(run)
         measuring.spent += seconds
         if run.failures:
-            measuring.errors[server.sizes] = ", ".join(run.failures) + _because(server.last_error())
+            error = server.last_error()
+            if error or not all(ended.startswith(NO_ANSWER) for ended in run.failures):
+                measuring.errors[server.sizes] = ", ".join(run.failures) + _because(error)
         if note := own_limit(load, goal.p99):
             measuring.notes[server.sizes] = note
         measuring.told(run)

@@ -142,8 +142,17 @@ def cautions(tuning: Tuning) -> list[str]:
             )
         for sizes, note in sorted(tuning.measuring.notes.items()):
             said.append(f"{words(sizes)}: {note}, so part of the latency is its own.")
-        for sizes, error in sorted(tuning.measuring.errors.items()):
-            said.append(f"{words(sizes)}: requests failed: {error}")
+        said.extend(failed(tuning.measuring.errors))
+    return said
+
+
+def failed(errors: Mapping[Sizes, str]) -> list[str]:
+    """What requests ended in: a sentence for each kind, not for each setting."""
+    said = []
+    for error in sorted(set(errors.values())):
+        first, *others = sorted(sizes for sizes in errors if errors[sizes] == error)
+        more = f" and {len(others)} more" if others else ""
+        said.append(f"{words(first)}{more}: requests failed: {error}")
     return said
 
 

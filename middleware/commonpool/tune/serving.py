@@ -37,10 +37,13 @@ _DATABASE_PORTS = {1433, 1521, 3306, 5432, 6432, 26257, 33060}
 _DATABASE_SOCKETS = re.compile(r"mysql|maria|\.s\.PGSQL")
 _DATABASE_URL = re.compile(r"^(mysql|mariadb|postgres\w*|mssql|oracle|cockroachdb)(\+\w+)?://")
 
-_ERROR = r"^[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*$"
+_ERROR = (
+    r"^(?!OSError: write error)"  # the client did not wait for the answer
+    r"[\w.]+(?:Error|Exception|Timeout|Exceeded)\b.*$"
+)
 
 _COMPLAINT = (
-    r"^(?!\*\*\* WARNING: )"  # uWSGI's remarks when it starts
+    r"^(?!\s*\*\*\* WARNING: )"  # uWSGI's remarks when it starts
     r".*\b(?:CRITICAL|ERROR|WARNING|[Tt]oo many connections|DAMN ! worker)\b.*$"
 )
 
