@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from commonpool.chain.figures import milliseconds
 from commonpool.chain.measured import Run
 from commonpool.plan.errors import PlanError
-from commonpool.plan.report import milliseconds
 from commonpool.tune.errors import TuneError
 from commonpool.tune.recording import read
 from commonpool.tune.statistics import percentile

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from commonpool.chain.figures import milliseconds
 from commonpool.chain.measured import Measurements
 from commonpool.plan.fitting import Estimate, Fit
-from commonpool.plan.report import milliseconds
 from stack.compare.machine import machine
 from stack.plan import validation
 from stack.plan.validation import Compared

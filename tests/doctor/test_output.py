@@ -179,6 +179,14 @@ def test_the_files_that_were_read_are_named() -> None:
     assert doctor("--json").json["read"] == ["uwsgi.ini", "docker-compose.yml"]
 
 
+def test_what_could_not_be_read_is_not_said_to_be_nor_drawn() -> None:
+    said = doctor("missing.ini")
+
+    assert said.out.startswith("commonpool doctor: read no file\n")
+    assert "▼" not in said.out
+    assert doctor("missing.ini", "--json").json["read"] == []
+
+
 def test_the_picture_has_every_link_and_one_screen_of_80_columns() -> None:
     write(FAILED)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from commonpool.plan.report import as_json, as_text, milliseconds
+from commonpool.chain.figures import milliseconds
+from commonpool.plan.report import as_json, as_text
 from commonpool.plan.sizing import Answer, Goal, answer
 from tests.plan.helpers import CORES, a_fit
 

@@ -7,9 +7,10 @@ import random
 
 from rich.console import Console
 
+from commonpool.chain.figures import milliseconds
 from commonpool.chain.measured import Run, Sizes
 from commonpool.tune import report, table
-from commonpool.tune.goal import Goal, limit_from, milliseconds
+from commonpool.tune.goal import Goal, limit_from
 from commonpool.tune.search import FIRST_ROUND, Found
 from commonpool.tune.verdict import Verdict, judge
 

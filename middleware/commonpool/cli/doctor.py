@@ -133,6 +133,8 @@ def tell(
         every: what is well, too.
     """
     missed = [secrets.hidden(one) for one in chain.unreadable]
+    unread = {one.file for one in chain.unreadable if not one.line}
+    files = [file for file in files if file not in unread]
     unreadable = asked_for(missed, load=load, compose=compose)
     findings = [secrets.hidden(one) for one in examine(chain)]
     ends_with = status(findings, unreadable)
@@ -148,12 +150,17 @@ def tell(
             if one not in unreadable and one.what != "pool":
                 _write(console, folded(f"not looked at: {one.file}: {one.message}", width))
         _write(console, [("", "")])
-        signs = BOXES if _has_boxes() else ASCII
-        drawn = picture(chain, width=width, signs=signs)
-        _write(console, [(secrets.hide(line), "") for line in drawn] + [("", "")])
+        if _has_links(chain):
+            drawn = picture(chain, width=width, signs=BOXES if _has_boxes() else ASCII)
+            _write(console, [(secrets.hide(line), "") for line in drawn] + [("", "")])
     if not quiet or ends_with or every:
         _write(console, lines(findings, unreadable, width=width, every=every))
     return ends_with
+
+
+def _has_links(chain: Chain) -> bool:
+    links = (chain.uwsgi, chain.nginx, chain.compose, chain.application, chain.database, chain.site)
+    return any(link is not None for link in links)
 
 
 def _are_here(*names: str | None) -> bool:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from commonpool.chain.figures import milliseconds, per_second
 from commonpool.plan.fitting import Estimate, Fit
 from commonpool.plan.sizing import Answer
 
@@ -66,12 +67,6 @@ def as_json(answer: Answer, fit: Fit) -> dict[str, Any]:
             "tail": fit.parameters.tail,
         },
     }
-
-
-def milliseconds(seconds: float) -> str:
-    """Seconds as people read them: ``81.2 ms``, ``250 ms``, ``1,250 ms``."""
-    value = seconds * 1000
-    return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004
 
 
 def _estimate(estimate: Estimate) -> dict[str, float]:
@@ -165,9 +160,10 @@ def _known(answer: Answer, fit: Fit) -> Iterator[str]:
     request, loads = answer.request, fit.loads
     errors = fit.errors()
     yield from _wrapped(
-        f"Fitted to {len(loads)} loads of {loads[0].rps:g} to {loads[-1].rps:g} requests/s "
-        f"({sum(load.requests for load in loads):,} requests), on which half of the errors are "
-        f"below {errors[0]:.0%} (p50) and {errors[1]:.0%} (p99). One request: "
+        f"Fitted to {len(loads)} loads of {per_second(loads[0].rps)} to "
+        f"{per_second(loads[-1].rps)} requests/s ({sum(load.requests for load in loads):,} "
+        f"requests), on which half of the errors are below {errors[0]:.0%} (p50) and "
+        f"{errors[1]:.0%} (p99). One request: "
         f"{milliseconds(request.processor)} of a core in its process, "
         f"{milliseconds(request.contended)} elsewhere, "
         f"{fit.measurements.tasks_per_request:.3g} tasks."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from commonpool.chain.figures import milliseconds, per_second
 from commonpool.chain.measured import Run
 from commonpool.tune.statistics import percentile
 
@@ -64,16 +65,3 @@ def limit_from(unloaded: float) -> float:
         unloaded: seconds, the median.
     """
     return max(round(_OF_UNLOADED * unloaded, 3), _LEAST)
-
-
-def milliseconds(seconds: float) -> str:
-    """Seconds as people read them: ``81.2 ms``, ``1,250 ms``."""
-    if not math.isfinite(seconds):
-        return "none"
-    value = seconds * 1000
-    return f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004
-
-
-def per_second(rate: float) -> str:
-    """A rate in three digits, but whole where it is large: ``3.09``, ``31.6``, ``1,250``."""
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"  # noqa: PLR2004

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from commonpool.chain.figures import milliseconds, per_second
 from commonpool.chain.measured import Run
-from commonpool.tune.goal import Goal, milliseconds, p99, per_second
+from commonpool.tune.goal import Goal, p99
 from commonpool.tune.grid import words
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import jinja2
 
+from commonpool.chain.figures import milliseconds
 from commonpool.chain.measured import Run, Sizes
 from commonpool.tune import plots, table
 from commonpool.tune.edits import Change
 from commonpool.tune.errors import TuneError
-from commonpool.tune.goal import milliseconds
 from commonpool.tune.grid import words
 from commonpool.tune.search import CURVES, Found
 from commonpool.tune.serving import hide_passwords

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commonpool.chain.figures import milliseconds, per_second
 from commonpool.chain.measured import Sizes
-from commonpool.tune.goal import milliseconds, per_second
 from commonpool.tune.verdict import Row, Verdict
 
 _WIDTH = 80

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from commonpool.chain.figures import milliseconds
 from commonpool.chain.measured import Sizes
 from commonpool.tune import configuration, edits, grid
 from commonpool.tune.errors import TuneError
 from commonpool.tune.generator import Generator
-from commonpool.tune.goal import Goal, limit_from, milliseconds
+from commonpool.tune.goal import Goal, limit_from
 from commonpool.tune.measuring import Alone, Measuring
 from commonpool.tune.progress import Telling
 from commonpool.tune.recording import Recording

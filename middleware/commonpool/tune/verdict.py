@@ -8,8 +8,9 @@ import statistics as standard
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from commonpool.chain.figures import milliseconds, per_second
 from commonpool.chain.measured import Run, Sizes
-from commonpool.tune.goal import Goal, milliseconds, per_second
+from commonpool.tune.goal import Goal
 from commonpool.tune.grid import size, words
 from commonpool.tune.search import FINE, FIRST_ROUND, Found
 from commonpool.tune.statistics import (
