@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -104,11 +106,28 @@ def test_what_flask_sqlalchemy_is_to_be_given_stands_in_its_setting() -> None:
 
     options = "SQLALCHEMY_ENGINE_OPTIONS = "
     assert fixes["no-pre-ping-no-recycle"] == (
-        f'{options}{{"pool_pre_ping": True, "pool_recycle": 280}}'
+        f'{options}{{\n    "pool_pre_ping": True,\n    "pool_recycle": 280,\n}}'
     )
     assert fixes["no-statement-limit"] == (
-        f'{options}{{"connect_args": {{"options": "-c statement_timeout=28000"}}}}'
+        f'{options}{{\n    "connect_args": {{"options": "-c statement_timeout=28000"}},\n}}'
     )
+
+
+def test_what_is_to_be_written_can_be_copied_from_a_terminal() -> None:
+    lay_out(
+        {
+            "uwsgi.ini": WELL + "module = app:made()\n",
+            "app.py": FLASK.replace("postgresql", "mysql+mysqldb"),
+        }
+    )
+
+    lines = doctor().out.splitlines()
+
+    first = lines.index(" " * 10 + "SQLALCHEMY_ENGINE_OPTIONS = {")
+    copied = dedent("\n".join(lines[first : first + 3]))
+    assert ast.literal_eval(copied.partition(" = ")[2]) == {
+        "connect_args": {"init_command": "SET max_statement_time = 28"}
+    }
 
 
 def test_a_limit_for_statements_of_an_unknown_database_is_told_for_each() -> None:

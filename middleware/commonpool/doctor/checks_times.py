@@ -142,9 +142,7 @@ def _statement_fix(engine: Engine, seconds: float) -> str:
     for_postgresql = f'connect_args={{"options": "-c statement_timeout={thousandths}"}}'
     if kind == "postgresql":
         return engine_options(engine, for_postgresql)
-    for_mariadb = (
-        f'connect_args={{"init_command": "SET SESSION max_statement_time = {shown(seconds)}"}}'
-    )
+    for_mariadb = f'connect_args={{"init_command": "SET max_statement_time = {shown(seconds)}"}}'
     return (
         f"{engine_options(engine, for_mariadb)}\n(MariaDB; MySQL: max_execution_time = "
         f"{thousandths}{'' if kind else '; PostgreSQL: ' + for_postgresql})"

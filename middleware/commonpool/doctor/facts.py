@@ -30,6 +30,8 @@ HEADER_BUFFERS = (4, 8 << 10)
 
 MIB = 1 << 20
 
+_LINE = 70  # characters of a line to write, so that a terminal's of 80 does not break it
+
 
 def number(setting: Setting | None) -> float | None:
     """The number that a setting is; `None` where it is none."""
@@ -199,7 +201,10 @@ def engine_options(engine: Engine, keywords: str) -> str:
         for one in given
         if isinstance(one, ast.keyword)
     ]
-    return f"SQLALCHEMY_ENGINE_OPTIONS = {{{', '.join(pairs)}}}"
+    line = f"SQLALCHEMY_ENGINE_OPTIONS = {{{', '.join(pairs)}}}"
+    if len(line) <= _LINE:
+        return line
+    return "\n".join(("SQLALCHEMY_ENGINE_OPTIONS = {", *(f"    {pair}," for pair in pairs), "}"))
 
 
 @dataclass(frozen=True)
