@@ -88,6 +88,15 @@ def test_when_the_time_is_over_what_there_is_is_decided_upon(measuring: Measurin
     assert measuring.runs  # a first round is made whatever the time
 
 
+def test_who_is_beaten_by_far_has_no_second_round(measuring: Measuring) -> None:
+    slow, quick = Sizes(1, 1, 1), Sizes(1, 8, 1)
+    found = search(measuring, Goal(0.5), [slow, quick], rounds=2, seconds=0.2)
+    found.found[slow].served, found.found[quick].served = 5, 40
+    found._rounds([slow, quick])
+    assert len(found.found[slow].rates) == 1
+    assert len(found.found[quick].rates) == 2
+
+
 def test_where_no_setting_comes_up_that_is_the_error(measuring: Measuring, tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nwsgi-file = missing.py\n")
     found = search(measuring, Goal(0.5, 10), [Sizes(1, 2, 1), Sizes(1, 4, 1)])

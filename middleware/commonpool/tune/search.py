@@ -31,6 +31,7 @@ _STEP = 1.6  # from one rate to the next, while the highest one is looked for
 _STEPS = 4  # rates of one setting in one rung, at most
 _BISECTIONS = 2
 _FINAL_STEPS = 5  # and in one round of the finals
+_BEATEN = 2.0  # times the rate: by so much no second round will change who is better
 _SHORTEST = 1.0  # seconds of a load, unless those of the finalists are shorter
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25)  # of the rate, for the plot of latency against load
@@ -369,12 +370,18 @@ class Search:
         for number in range(self.effort.rounds):
             if number and self._finals_are_over():
                 return
-            self.step(f"finals, round {number + 1} of {self.effort.rounds}", len(chosen))
-            for sizes in self._random.sample(chosen, len(chosen)):
+            left = [sizes for sizes in chosen if not self._is_beaten(self.found[sizes])]
+            self.step(f"finals, round {number + 1} of {self.effort.rounds}", len(left))
+            for sizes in self._random.sample(left, len(left)):
                 if number and self._finals_are_over():
                     return
                 self._final(self.found[sizes], FIRST_ROUND + number)
             self.rounds_made = max(self.rounds_made, number + 1)
+
+    def _is_beaten(self, found: Found) -> bool:
+        """Whether another finalist has served far more: the time is for those in doubt."""
+        best = max((max(one.rates, default=0.0) for one in self.found.values()), default=0.0)
+        return bool(found.rates) and max(found.rates) * _BEATEN < best
 
     def _final(self, found: Found, number: int) -> None:
         try:
