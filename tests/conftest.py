@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,12 @@ from tests.helpers import pool_threads, wait_until
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As what a shell runs in the background; what is started here would ignore Ctrl-C, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of tests are made of is not looked through whenever one of them collects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
