@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from commonpool.chain.measured import Sizes
-from commonpool.tune import edits, serving
+from commonpool.tune import configuration, edits, serving
 from commonpool.tune.configuration import ask, find_program
 from commonpool.tune.errors import TuneError
 from commonpool.tune.serving import Place, hide_passwords
@@ -222,3 +222,13 @@ def test_passwords_are_hidden() -> None:
     assert hide_passwords("mysql://me:geheim@db/x") == "mysql://me:***@db/x"
     assert hide_passwords("DATABASE_PASSWORD=geheim and") == "DATABASE_PASSWORD=*** and"
     assert FOLDER.is_dir()
+
+
+def test_uwsgi_has_ended_when_it_has_told_how_it_reads_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration, "_STOP", "sleep 0.5; exit 7")
+    ini = an_ini(tmp_path)
+    with tempfile.TemporaryDirectory() as folder:
+        ask(find_program(), ini, Path(folder), environ(tmp_path))
+        assert not left_of(tmp_path)

@@ -7,9 +7,9 @@ they count, by the uWSGI that will run. It stops before it opens a socket or sta
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,21 +202,30 @@ def ask(
         *("--daemonize", str(log)),
         *("--pidfile", str(folder / "config.pid"), "--safe-pidfile", str(folder / "config.pid2")),
     ]
+    # What is held open by all of uWSGI, which detaches itself: at its end it writes to the folder.
+    ended, held = os.pipe()
     try:
-        done = subprocess.run(  # noqa: S603 - uWSGI
-            command,
-            env=dict(environ),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TuneError(f"{program} did not read {ini} in {_LIMIT:g} s") from None
-    except OSError as error:
-        raise TuneError(f"{program} cannot be run: {error.strerror}") from None
-    told = _wait_for(log, done.returncode)
+        try:
+            done = subprocess.run(  # noqa: S603 - uWSGI
+                command,
+                env=dict(environ),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_LIMIT,
+                check=False,
+                pass_fds=(held,),
+            )
+        except subprocess.TimeoutExpired:
+            raise TuneError(f"{program} did not read {ini} in {_LIMIT:g} s") from None
+        except OSError as error:
+            raise TuneError(f"{program} cannot be run: {error.strerror}") from None
+        finally:
+            os.close(held)
+        _wait_for_hangup(ended)
+    finally:
+        os.close(ended)
+    told = log.read_text(errors="replace")
     options = _options(told)
     if not any(option == "show-config" for option, _ in options):
         said = [line for line in (done.stderr + done.stdout + told).splitlines() if line.strip()]
@@ -245,14 +254,11 @@ def find_program() -> Path:
     return Path(found)
 
 
-def _wait_for(log: Path, status: int) -> str:
-    """The log of the process that has detached itself."""
-    end = time.monotonic() + _LIMIT
-    while True:
-        told = log.read_text(errors="replace")
-        if ";end of configuration" in told or status or time.monotonic() > end:
-            return told
-        time.sleep(0.01)
+def _wait_for_hangup(pipe: int) -> None:
+    """Until nobody holds the other end."""
+    waiting = select.poll()
+    waiting.register(pipe, 0)  # a hangup is always told
+    waiting.poll(_LIMIT * 1000)
 
 
 def _options(told: str) -> list[tuple[str, str]]:
